@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The node: open, read, write, seek, sync and ioctl.
+ *
+ * read and write copy between the caller and the buffer's folios, a page at a
+ * time. No lock that a page fault takes is held while the caller's memory is
+ * touched with faults enabled, because that memory may be a mapping of this
+ * very device.
+ */
+#include <linux/module.h>
+#include <linux/overflow.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/splice.h>
+#include <linux/uaccess.h>
+#include <linux/uio.h>
+
+#include "compat.h"
+#include "mmapdev.h"
+#include "uapi/mmapdev.h"
+
+static int mmapdev_open(struct inode *inode, struct file *file)
+{
+	struct mmapdev *dev = container_of(file->private_data, struct mmapdev,
+					   misc);
+	struct mmapdev_file *mfile;
+
+	mfile = kzalloc(sizeof(*mfile), GFP_KERNEL_ACCOUNT);
+	if (!mfile)
+		return -ENOMEM;
+
+	mfile->dev = dev;
+	mfile->mode = dev->mode;
+	file->private_data = mfile;
+	/* Every node that leads here shares the one address space. */
+	file->f_mapping = dev->buffer->i_mapping;
+
+	return 0;
+}
+
+static int mmapdev_release(struct inode *inode, struct file *file)
+{
+	kfree(file->private_data);
+
+	return 0;
+}
+
+static struct mmapdev *file_dev(struct file *file)
+{
+	struct mmapdev_file *mfile = file->private_data;
+
+	return mfile->dev;
+}
+
+static loff_t mmapdev_llseek(struct file *file, loff_t offset, int whence)
+{
+	return fixed_size_llseek(file, offset, whence,
+				 mmapdev_size(file_dev(file)));
+}
+
+static ssize_t mmapdev_read_iter(struct kiocb *iocb, struct iov_iter *to)
+{
+	struct mmapdev *dev = file_dev(iocb->ki_filp);
+	ssize_t done = 0;
+
+	while (iov_iter_count(to)) {
+		loff_t left = mmapdev_size(dev) - iocb->ki_pos;
+		size_t offset = offset_in_page(iocb->ki_pos);
+		struct folio *folio;
+		size_t len, copied;
+
+		if (left <= 0)
+			break;
+
+		len = min_t(u64, left, PAGE_SIZE - offset);
+		len = min(len, iov_iter_count(to));
+		folio = mmapdev_folio_find(dev, iocb->ki_pos >> PAGE_SHIFT);
+		if (folio) {
+			flush_dcache_folio(folio);
+			copied = copy_folio_to_iter(folio,
+						    offset_in_folio(folio, iocb->ki_pos),
+						    len, to);
+			folio_put(folio);
+		} else {
+			copied = iov_iter_zero(len, to);
+		}
+
+		iocb->ki_pos += copied;
+		done += copied;
+		if (copied < len)
+			return done ?: -EFAULT;
+		if (fatal_signal_pending(current))
+			return done ?: -EINTR;
+		cond_resched();
+	}
+
+	return done;
+}
+
+/*
+ * Copies into one locked folio. The caller's memory was faulted in before, but
+ * may be gone again: then less is copied, perhaps nothing.
+ */
+static size_t write_folio(struct folio *folio, loff_t pos, size_t len,
+			  struct iov_iter *from)
+{
+	size_t copied;
+	void *to;
+
+	to = kmap_local_folio(folio, offset_in_folio(folio, pos));
+	pagefault_disable();
+	copied = copy_from_iter(to, len, from);
+	pagefault_enable();
+	kunmap_local(to);
+
+	if (copied) {
+		flush_dcache_folio(folio);
+		folio_mark_dirty(folio);
+	}
+
+	return copied;
+}
+
+static ssize_t mmapdev_write_iter(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct mmapdev *dev = file_dev(iocb->ki_filp);
+	ssize_t done = 0, err = 0;
+
+	if (iocb->ki_flags & IOCB_APPEND)
+		iocb->ki_pos = mmapdev_size(dev);
+
+	while (iov_iter_count(from)) {
+		loff_t left = mmapdev_size(dev) - iocb->ki_pos;
+		struct folio *folio;
+		size_t len, copied;
+
+		if (left <= 0) {
+			err = -ENOSPC;
+			break;
+		}
+
+		len = min_t(u64, left,
+			    PAGE_SIZE - offset_in_page(iocb->ki_pos));
+		len = min(len, iov_iter_count(from));
+		if (fault_in_iov_iter_readable(from, len) == len) {
+			err = -EFAULT;
+			break;
+		}
+
+		folio = mmapdev_folio_lock(dev, iocb->ki_pos >> PAGE_SHIFT);
+		if (IS_ERR(folio)) {
+			err = PTR_ERR(folio);
+			if (err == -ENXIO)
+				err = -ENOSPC; /* shrunk meanwhile */
+			break;
+		}
+		copied = write_folio(folio, iocb->ki_pos, len, from);
+		folio_unlock(folio);
+		folio_put(folio);
+
+		iocb->ki_pos += copied;
+		done += copied;
+		if (fatal_signal_pending(current)) {
+			err = -EINTR;
+			break;
+		}
+		cond_resched();
+	}
+
+	return done ? generic_write_sync(iocb, done) : err;
+}
+
+static int mmapdev_fsync(struct file *file, loff_t start, loff_t end,
+			 int datasync)
+{
+	return mmapdev_commit(file_dev(file), start, end);
+}
+
+/* What every ioctl argument begins with; here @argsz is the caller's. */
+struct ioc_head {
+	u32 argsz;
+	u32 flags;
+};
+
+/* The rule of struct growth, see uapi/mmapdev.h; @first is version one's size. */
+static int ioc_get(void *karg, size_t ksize, size_t first,
+		   const void __user *uarg)
+{
+	struct ioc_head *head = karg;
+	u32 argsz;
+	int ret;
+
+	if (get_user(argsz, (const u32 __user *)uarg))
+		return -EFAULT;
+	if (argsz < first)
+		return -EINVAL;
+	if (argsz > PAGE_SIZE)
+		return -E2BIG;
+
+	ret = copy_struct_from_user(karg, ksize, uarg, argsz);
+	if (ret)
+		return ret;
+	if (head->flags)
+		return -EINVAL;
+	head->argsz = argsz;
+
+	return 0;
+}
+
+static int ioc_put(void *karg, size_t ksize, void __user *uarg)
+{
+	struct ioc_head *head = karg;
+	size_t len = min_t(size_t, head->argsz, ksize);
+
+	head->argsz = ksize;
+
+	return copy_to_user(uarg, karg, len) ? -EFAULT : 0;
+}
+
+static int ioc_range(struct mmapdev *dev, u64 offset, u64 length)
+{
+	u64 end;
+
+	if (check_add_overflow(offset, length, &end))
+		return -EOVERFLOW;
+	if (end > mmapdev_size(dev))
+		return -ENXIO;
+
+	return 0;
+}
+
+static int ioc_info(struct mmapdev_file *mfile, void __user *uarg)
+{
+	struct mmapdev *dev = mfile->dev;
+	struct mmapdev_ioc_info info;
+	int ret;
+
+	ret = ioc_get(&info, sizeof(info),
+		      offsetofend(struct mmapdev_ioc_info, page_size), uarg);
+	if (ret)
+		return ret;
+
+	info.size = mmapdev_size(dev);
+	info.max_size = info.size;
+	info.resident = (u64)dev->buffer->i_mapping->nrpages << PAGE_SHIFT;
+	info.dirty = mmapdev_dirty_bytes(dev);
+	info.commit_seq = atomic64_read(&dev->commit_seq);
+	info.committed = atomic64_read(&dev->committed);
+	info.mode = READ_ONCE(mfile->mode);
+	info.page_size = PAGE_SIZE;
+
+	return ioc_put(&info, sizeof(info), uarg);
+}
+
+static int ioc_set_mode(struct mmapdev_file *mfile, void __user *uarg)
+{
+	struct mmapdev_ioc_set_mode arg;
+	int ret;
+
+	ret = ioc_get(&arg, sizeof(arg),
+		      offsetofend(struct mmapdev_ioc_set_mode, mode), uarg);
+	if (ret)
+		return ret;
+	if (arg.mode > MMAPDEV_IOC_EAGER)
+		return -EINVAL;
+
+	WRITE_ONCE(mfile->mode, arg.mode);
+
+	return ioc_put(&arg, sizeof(arg), uarg);
+}
+
+static int ioc_kfill(struct file *file, void __user *uarg)
+{
+	struct mmapdev *dev = file_dev(file);
+	struct mmapdev_ioc_kfill arg;
+	int ret;
+
+	ret = ioc_get(&arg, sizeof(arg),
+		      offsetofend(struct mmapdev_ioc_kfill, pattern), uarg);
+	if (ret)
+		return ret;
+	if (!(file->f_mode & FMODE_WRITE))
+		return -EBADF;
+
+	ret = ioc_range(dev, arg.offset, arg.length);
+	if (ret)
+		return ret;
+
+	ret = mmapdev_buffer_fill(dev, arg.offset, arg.length, arg.pattern);
+	if (ret)
+		return ret;
+
+	return ioc_put(&arg, sizeof(arg), uarg);
+}
+
+static int ioc_ksum(struct file *file, void __user *uarg)
+{
+	struct mmapdev *dev = file_dev(file);
+	struct mmapdev_ioc_ksum arg;
+	int ret;
+
+	ret = ioc_get(&arg, sizeof(arg),
+		      offsetofend(struct mmapdev_ioc_ksum, reserved), uarg);
+	if (ret)
+		return ret;
+	if (!(file->f_mode & FMODE_READ))
+		return -EBADF;
+
+	ret = ioc_range(dev, arg.offset, arg.length);
+	if (ret)
+		return ret;
+
+	ret = mmapdev_buffer_sum(dev, arg.offset, arg.length, &arg.crc32c);
+	if (ret)
+		return ret;
+	arg.reserved = 0;
+
+	return ioc_put(&arg, sizeof(arg), uarg);
+}
+
+static long mmapdev_ioctl(struct file *file, unsigned int cmd,
+			  unsigned long arg)
+{
+	void __user *uarg = (void __user *)arg;
+
+	switch (cmd) {
+	case MMAPDEV_IOC_INFO:
+		return ioc_info(file->private_data, uarg);
+	case MMAPDEV_IOC_SET_MODE:
+		return ioc_set_mode(file->private_data, uarg);
+	case MMAPDEV_IOC_KFILL:
+		return ioc_kfill(file, uarg);
+	case MMAPDEV_IOC_KSUM:
+		return ioc_ksum(file, uarg);
+	default:
+		return -ENOTTY;
+	}
+}
+
+const struct file_operations mmapdev_fops = {
+	.owner		= THIS_MODULE,
+	.open		= mmapdev_open,
+	.release	= mmapdev_release,
+	.llseek		= mmapdev_llseek,
+	.read_iter	= mmapdev_read_iter,
+	.write_iter	= mmapdev_write_iter,
+	.splice_read	= copy_splice_read,
+	.splice_write	= iter_file_splice_write,
+	.mmap		= mmapdev_mmap,
+	.fsync		= mmapdev_fsync,
+	.unlocked_ioctl	= mmapdev_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * mmapdev: a kernel buffer that programs map.
+ *
+ * How the ioctls grow: every argument is a struct that begins with @argsz and
+ * @flags. The caller zeroes the struct and sets @argsz to its size. The kernel
+ * takes a shorter struct of an earlier header (never shorter than the first
+ * version: EINVAL) and a longer one of a later header whose unknown tail is
+ * zero (else E2BIG). On return @argsz is the size of the kernel's own struct:
+ * fields beyond it were not filled. Unknown flags are EINVAL, an unknown
+ * command is ENOTTY. That is why the numbers carry no size (_IO, as in VFIO
+ * and iommufd), and every struct has one layout for 32-bit and 64-bit callers.
+ *
+ * Offsets and lengths are bytes of the buffer. A range which overflows is
+ * EOVERFLOW, one which ends beyond the buffer's size is ENXIO.
+ */
+#ifndef _UAPI_LINUX_MMAPDEV_H
+#define _UAPI_LINUX_MMAPDEV_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define MMAPDEV_IOC_TYPE	0xBC
+
+/* How an mmap of the device puts its pages in place. */
+#define MMAPDEV_IOC_DEMAND	0	/* at the first touch of each page */
+#define MMAPDEV_IOC_EAGER	1	/* all of them, at mmap time */
+
+/**
+ * struct mmapdev_ioc_info - argument of MMAPDEV_IOC_INFO
+ * @argsz: size of this struct
+ * @flags: 0
+ * @size: bytes that the buffer has now
+ * @max_size: the most bytes that it may have
+ * @resident: bytes for which it holds memory
+ * @dirty: bytes written since they were last committed, in whole folios
+ * @commit_seq: number of commits since the device was made
+ * @committed: bytes that all these commits found dirty
+ * @mode: how this open file maps, MMAPDEV_IOC_DEMAND or MMAPDEV_IOC_EAGER
+ * @page_size: bytes in the smallest folio
+ */
+struct mmapdev_ioc_info {
+	__u32 argsz;
+	__u32 flags;
+	__u64 size;
+	__u64 max_size;
+	__u64 resident;
+	__u64 dirty;
+	__u64 commit_seq;
+	__u64 committed;
+	__u32 mode;
+	__u32 page_size;
+};
+
+#define MMAPDEV_IOC_INFO	_IO(MMAPDEV_IOC_TYPE, 0x00)
+
+/**
+ * struct mmapdev_ioc_set_mode - argument of MMAPDEV_IOC_SET_MODE
+ * @argsz: size of this struct
+ * @flags: 0
+ * @mode: MMAPDEV_IOC_DEMAND or MMAPDEV_IOC_EAGER (else EINVAL)
+ *
+ * Decides how later mmaps of this open file map. Mappings which exist stay as
+ * they are, and so do other open files.
+ */
+struct mmapdev_ioc_set_mode {
+	__u32 argsz;
+	__u32 flags;
+	__u32 mode;
+};
+
+#define MMAPDEV_IOC_SET_MODE	_IO(MMAPDEV_IOC_TYPE, 0x01)
+
+/**
+ * struct mmapdev_ioc_kfill - argument of MMAPDEV_IOC_KFILL
+ * @argsz: size of this struct
+ * @flags: 0
+ * @offset: first byte to fill
+ * @length: bytes to fill
+ * @pattern: the byte at buffer offset o becomes (@pattern >> (8 * (o % 8))) & 0xff
+ *
+ * The kernel fills the range. The file must be open for writing (EBADF). A
+ * signal (EINTR) or want of memory (ENOMEM) leaves the first part filled.
+ */
+struct mmapdev_ioc_kfill {
+	__u32 argsz;
+	__u32 flags;
+	__u64 offset;
+	__u64 length;
+	__u64 pattern;
+};
+
+#define MMAPDEV_IOC_KFILL	_IO(MMAPDEV_IOC_TYPE, 0x02)
+
+/**
+ * struct mmapdev_ioc_ksum - argument of MMAPDEV_IOC_KSUM
+ * @argsz: size of this struct
+ * @flags: 0
+ * @offset: first byte to sum
+ * @length: bytes to sum
+ * @crc32c: result: CRC-32C (RFC 3720, as iSCSI and ext4 use it) of the range
+ * @reserved: result: 0
+ *
+ * The kernel reads the range. Holes count as zeros and stay holes. The file
+ * must be open for reading (EBADF). A signal ends it with EINTR.
+ */
+struct mmapdev_ioc_ksum {
+	__u32 argsz;
+	__u32 flags;
+	__u64 offset;
+	__u64 length;
+	__u32 crc32c;
+	__u32 reserved;
+};
+
+#define MMAPDEV_IOC_KSUM	_IO(MMAPDEV_IOC_TYPE, 0x03)
+
+#endif /* _UAPI_LINUX_MMAPDEV_H */
