@@ -12,31 +12,43 @@
  * write falls between. Eager mappings know no faults, so that what a writable
  * one covers is marked dirty again at once, for as long as it lives.
  */
-#include <linux/pagevec.h>
 #include <linux/rcupdate_wait.h>
 #include <linux/rmap.h>
 #include <linux/writeback.h>
 #include <linux/sched/signal.h>
 
+#include "compat.h"
 #include "mmapdev.h"
+
+/*
+ * Takes the tag off a folio whose mark was cleared. Marking sets first the mark
+ * and then, under the lock, the tag: a mark that is back here keeps its tag.
+ */
+static void clear_tag(struct address_space *mapping, struct folio *folio)
+{
+	xa_lock_irq(&mapping->i_pages);
+	if (!folio_test_dirty(folio))
+		__xa_clear_mark(&mapping->i_pages, folio->index,
+				PAGECACHE_TAG_DIRTY);
+	xa_unlock_irq(&mapping->i_pages);
+}
 
 /* Returns the bytes that were dirty. */
 static size_t commit_folio(struct mmapdev *dev, struct folio *folio)
 {
+	struct address_space *mapping = dev->buffer->i_mapping;
 	size_t bytes = 0;
 
 	folio_lock(folio);
-	if (folio->mapping != dev->buffer->i_mapping)
+	if (folio->mapping != mapping)
 		goto out; /* truncated meanwhile */
 
 	folio_mkclean(folio);
 	if (!folio_clear_dirty_for_io(folio))
 		goto out;
 
-	/* Here a backing store takes the folio; without one it is written. */
-	folio_start_writeback(folio);
-	folio_end_writeback(folio);
-
+	/* From here on a backing store, if there were one, takes the folio. */
+	clear_tag(mapping, folio);
 	bytes = folio_size(folio);
 	if (mmapdev_eager_writable(dev, folio))
 		folio_mark_dirty(folio);

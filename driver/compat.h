@@ -10,6 +10,13 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 
+/* 7.x calls the header of struct folio_batch by its name. */
+#ifdef MMAPDEV_HAS_PAGEVEC_H
+#include <linux/pagevec.h>
+#else
+#include <linux/folio_batch.h>
+#endif
+
 /* From 6.3 on vm_flags are written through functions only. */
 #ifndef MMAPDEV_HAS_VM_FLAGS_CLEAR
 static inline void vm_flags_clear(struct vm_area_struct *vma,

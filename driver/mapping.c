@@ -223,7 +223,8 @@ static int eager_remap(const struct mmapdev_eager *eager,
 
 static int mmapdev_mmap_eager(struct mmapdev *dev, struct vm_area_struct *vma)
 {
-	bool cow = is_cow_mapping(vma->vm_flags);
+	unsigned long kind = vma->vm_flags & (VM_SHARED | VM_MAYWRITE);
+	bool cow = kind == VM_MAYWRITE;
 	struct mmapdev_eager *eager;
 	struct file *file;
 
@@ -252,8 +253,7 @@ static int mmapdev_mmap_eager(struct mmapdev *dev, struct vm_area_struct *vma)
 	fput(file);
 	vma->vm_ops = &mmapdev_eager_ops;
 
-	if ((vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) ==
-	    (VM_SHARED | VM_MAYWRITE))
+	if (kind == (VM_SHARED | VM_MAYWRITE))
 		eager_set_writable(eager);
 
 	return eager_remap(eager, vma);
