@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0
+# Every command of the project; `make help` lists them.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+OUT := $(CURDIR)/build
+
+.PHONY: all modules modules_install lib tool tour selftests install run check \
+	static host-check clean help
+
+all: modules lib tool
+
+help:
+	@echo 'The module, for the running kernel or for another one:'
+	@echo '  make modules [KDIR=headers]           build mmapdev.ko here'
+	@echo '  make modules_install [KDIR=headers]   into /lib/modules (INSTALL_MOD_PATH=root)'
+	@echo 'Library, tool and tests:'
+	@echo '  make lib                              libmmapdev, static and shared'
+	@echo '  make tool                             mmapdevctl'
+	@echo '  make selftests                        the kselftest programs'
+	@echo '  make install [DESTDIR=, prefix=]      library, header, tool, man pages'
+	@echo 'In a virtual machine, with all the set-up it takes:'
+	@echo '  make run [KERNELS=6.12]               see the device at work'
+	@echo '  make check [TESTS="cow msync"] [KERNELS=6.12]'
+	@echo '                                        every test; TESTS may also name'
+	@echo '                                        static, host and harness'
+	@echo '  qemu/run --help                       try your own program'
+	@echo '  make clean                            remove what was built'
+
+# Kbuild is the module's own makefile. A kernel that wants type information
+# (BTF) in modules needs pahole for it; the module is as good without.
+modules modules_install:
+	@test -e '$(KDIR)/Makefile' || { \
+		echo 'make: no kernel headers at $(KDIR)'; \
+		echo 'Install them (Debian: apt-get install linux-headers-$(shell uname -r)),'; \
+		echo 'or name others: make $@ KDIR=<headers>'; exit 2; } >&2
+	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' INSTALL_MOD_DIR=updates $@ \
+		$(if $(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=)
+
+lib tool install:
+	$(MAKE) -C userspace OUT='$(OUT)/userspace' $@
+
+tour:
+	$(MAKE) -C userspace OUT='$(OUT)/userspace' examples
+
+$(OUT)/include/linux/mmapdev.h: driver/uapi/mmapdev.h
+	@mkdir -p $(@D)
+	cp $< $@
+
+# static: they run in a VM which has no libraries of their own.
+selftests: $(OUT)/include/linux/mmapdev.h
+	@mkdir -p '$(OUT)/selftests'
+	ksft="$$(qemu/fetch source)/tools/testing/selftests" && \
+	$(MAKE) -C selftests OUTPUT='$(OUT)/selftests' KSFT_DIR="$$ksft" \
+		KHDR_INCLUDES='-isystem $(OUT)/include' USERLDFLAGS=-static
+
+run:
+	@qemu/setup
+	@$(MAKE) -s tour
+	@qemu/run $(if $(KERNELS),--kernel $(KERNELS)) --params 'size=16M node_mode=0666' \
+		--add build/userspace/examples/tour -- ./tour
+
+check:
+	@qemu/setup
+	@qemu/check
+
+host-check:
+	@$(MAKE) -s -C userspace OUT='$(OUT)/userspace' check
+
+static:
+	@.ci/static
+
+clean:
+	rm -rf build mmapdev.ko mmapdev.o mmapdev.mod* Module.symvers \
+		modules.order .Module.symvers.cmd .modules.order.cmd \
+		.mmapdev.*.cmd .module-common.o .tmp_versions
+	rm -f driver/*.o driver/.*.cmd driver/.*.d
