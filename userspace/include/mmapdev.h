@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/*
+ * libmmapdev: one set of calls to map /dev/mmapdev, a regular file or a memfd.
+ *
+ * Calls return 0 or a negative errno; they never print and never abort. A
+ * handle may be used by many threads at once, but for the call that frees it.
+ * Options and results are structs that begin with their own size (sz), which
+ * the caller sets: the library takes shorter ones of an older header, and
+ * longer ones whose unknown tail is zero (else -E2BIG).
+ */
+#ifndef MMAPDEV_H
+#define MMAPDEV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MMAPDEV_VERSION_MAJOR 1
+#define MMAPDEV_VERSION_MINOR 0
+#define MMAPDEV_VERSION_PATCH 0
+
+#ifndef MMAPDEV_API
+#define MMAPDEV_API
+#endif
+
+/* What stands behind a handle. */
+#define MMAPDEV_KIND_DEVICE 0 /* an mmapdev device */
+#define MMAPDEV_KIND_FILE 1   /* a regular file or a memfd */
+
+/* How the device puts the pages of a mapping in place. */
+#define MMAPDEV_MODE_DEMAND 0 /* at the first touch of each page */
+#define MMAPDEV_MODE_EAGER 1  /* all of them, at map time */
+
+/* A figure that this kind of object does not have. */
+#define MMAPDEV_UNKNOWN UINT64_MAX
+
+struct mmapdev;	    /* an open device, file or memfd */
+struct mmapdev_map; /* a mapped range of one */
+
+/* Library version, major << 16 | minor << 8 | patch. */
+MMAPDEV_API uint32_t mmapdev_version(void);
+
+MMAPDEV_API int mmapdev_open(const char *path, int oflags,
+			     struct mmapdev **out);
+MMAPDEV_API int mmapdev_open_fd(int fd, struct mmapdev **out);
+MMAPDEV_API int mmapdev_open_memfd(const char *name, uint64_t size,
+				   struct mmapdev **out);
+MMAPDEV_API void mmapdev_close(struct mmapdev *dev);
+MMAPDEV_API int mmapdev_fd(const struct mmapdev *dev);
+
+struct mmapdev_info {
+	size_t sz;	     /* sizeof(struct mmapdev_info) */
+	uint64_t size;	     /* bytes now */
+	uint64_t max_size;   /* most bytes it may have; files: UNKNOWN */
+	uint64_t resident;   /* bytes in memory; files: UNKNOWN */
+	uint64_t dirty;	     /* bytes not committed; files: UNKNOWN */
+	uint64_t commit_seq; /* commits so far; files: UNKNOWN */
+	uint64_t committed;  /* bytes committed so far; files: UNKNOWN */
+	uint32_t mode;	     /* MMAPDEV_MODE_*; files: DEMAND */
+	uint32_t page_size;  /* bytes in the smallest unit of mapping */
+	uint32_t kind;	     /* MMAPDEV_KIND_* */
+	uint32_t reserved;   /* 0 */
+};
+
+MMAPDEV_API int mmapdev_get_info(struct mmapdev *dev,
+				 struct mmapdev_info *info);
+MMAPDEV_API int mmapdev_set_mode(struct mmapdev *dev, uint32_t mode);
+
+/* Flags of mmapdev_map_opts. */
+#define MMAPDEV_MAP_PRIVATE (1u << 0)  /* copy on write; default: shared */
+#define MMAPDEV_MAP_READONLY (1u << 1) /* default: writable where possible */
+#define MMAPDEV_MAP_POPULATE (1u << 2) /* all pages in place; errors told */
+
+struct mmapdev_map_opts {
+	size_t sz;	 /* sizeof(struct mmapdev_map_opts) */
+	uint64_t offset; /* bytes, a multiple of the page size */
+	uint64_t length; /* bytes; 0: from offset to the end */
+	uint32_t flags;	 /* MMAPDEV_MAP_* */
+	uint32_t reserved; /* 0 */
+};
+
+/* opts NULL: the whole object, shared. */
+MMAPDEV_API int mmapdev_map(struct mmapdev *dev,
+			    const struct mmapdev_map_opts *opts,
+			    struct mmapdev_map **out);
+MMAPDEV_API int mmapdev_unmap(struct mmapdev_map *map);
+MMAPDEV_API void *mmapdev_map_addr(const struct mmapdev_map *map);
+MMAPDEV_API size_t mmapdev_map_size(const struct mmapdev_map *map);
+
+/* Commit the pages that hold [offset, offset + length) of a shared mapping. */
+MMAPDEV_API int mmapdev_flush(struct mmapdev_map *map, uint64_t offset,
+			      uint64_t length);
+/* Commit the whole object. */
+MMAPDEV_API int mmapdev_commit(struct mmapdev *dev);
+
+/* The kernel itself writes the range, or reads it and returns its CRC-32C. */
+MMAPDEV_API int mmapdev_fill(struct mmapdev *dev, uint64_t offset,
+			     uint64_t length, uint64_t pattern);
+MMAPDEV_API int mmapdev_sum(struct mmapdev *dev, uint64_t offset,
+			    uint64_t length, uint32_t *crc32c);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MMAPDEV_H */

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * The names are those that _FILE_OFFSET_BITS=64 makes of the calls. The Makefile
+ * finds every __wrap_ in this file and tells the linker.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "wrap.h"
+
+static struct {
+	int calls;
+	int fail;
+	int err;
+	struct wrap_call last;
+} state[W_COUNT];
+static size_t limit;
+static int (*device)(unsigned long command, void *arg);
+
+void wrap_fail(enum wrapped call, int times, int err)
+{
+	state[call].fail = times;
+	state[call].err = err;
+}
+
+int wrap_calls(enum wrapped call)
+{
+	return __atomic_load_n(&state[call].calls, __ATOMIC_RELAXED);
+}
+
+struct wrap_call wrap_last(enum wrapped call)
+{
+	return state[call].last;
+}
+
+void wrap_short(size_t bytes)
+{
+	limit = bytes;
+}
+
+void wrap_device(int (*answer)(unsigned long command, void *arg))
+{
+	device = answer;
+}
+
+void wrap_reset(void)
+{
+	memset(state, 0, sizeof(state));
+	limit = 0;
+	device = NULL;
+}
+
+static bool fails(enum wrapped call)
+{
+	__atomic_add_fetch(&state[call].calls, 1, __ATOMIC_RELAXED);
+	if (!state[call].fail)
+		return false;
+	state[call].fail--;
+	errno = state[call].err;
+	return true;
+}
+
+static void record(enum wrapped call, void *addr, size_t length, int flags)
+{
+	__atomic_store_n(&state[call].last.addr, addr, __ATOMIC_RELAXED);
+	__atomic_store_n(&state[call].last.length, length, __ATOMIC_RELAXED);
+	__atomic_store_n(&state[call].last.flags, flags, __ATOMIC_RELAXED);
+}
+
+static size_t clip(size_t length)
+{
+	return limit && limit < length ? limit : length;
+}
+
+#define WRAP(type, name, ...)                                                  \
+	type __real_##name(__VA_ARGS__);                                       \
+	type __wrap_##name(__VA_ARGS__);                                       \
+	type __wrap_##name(__VA_ARGS__)
+
+WRAP(void *, calloc, size_t n, size_t size)
+{
+	return fails(W_CALLOC) ? NULL : __real_calloc(n, size);
+}
+
+WRAP(void *, malloc, size_t size)
+{
+	return fails(W_MALLOC) ? NULL : __real_malloc(size);
+}
+
+WRAP(int, close, int fd)
+{
+	return fails(W_CLOSE) ? -1 : __real_close(fd);
+}
+
+WRAP(int, fcntl64, int fd, int command, ...)
+{
+	va_list args;
+	void *arg;
+
+	va_start(args, command);
+	arg = va_arg(args, void *);
+	va_end(args);
+	return fails(W_FCNTL) ? -1 : __real_fcntl64(fd, command, arg);
+}
+
+WRAP(int, fstat64, int fd, struct stat *st)
+{
+	int ret;
+
+	if (fails(W_FSTAT))
+		return -1;
+	ret = __real_fstat64(fd, st);
+	if (!ret && device)
+		st->st_mode = S_IFCHR | (st->st_mode & ~S_IFMT);
+	return ret;
+}
+
+WRAP(int, fsync, int fd)
+{
+	return fails(W_FSYNC) ? -1 : __real_fsync(fd);
+}
+
+WRAP(int, ftruncate64, int fd, off_t length)
+{
+	return fails(W_FTRUNCATE) ? -1 : __real_ftruncate64(fd, length);
+}
+
+WRAP(int, ioctl, int fd, unsigned long command, ...)
+{
+	va_list args;
+	void *arg;
+	int err;
+
+	va_start(args, command);
+	arg = va_arg(args, void *);
+	va_end(args);
+	if (fails(W_IOCTL))
+		return -1;
+	if (!device)
+		return __real_ioctl(fd, command, arg);
+	err = device(command, arg);
+	if (!err)
+		return 0;
+	errno = err;
+	return -1;
+}
+
+WRAP(int, madvise, void *addr, size_t length, int advice)
+{
+	record(W_MADVISE, addr, length, advice);
+	return fails(W_MADVISE) ? -1 : __real_madvise(addr, length, advice);
+}
+
+WRAP(int, memfd_create, const char *name, unsigned int flags)
+{
+	return fails(W_MEMFD_CREATE) ? -1 : __real_memfd_create(name, flags);
+}
+
+WRAP(void *, mmap64, void *addr, size_t length, int prot, int flags, int fd,
+     off_t offset)
+{
+	record(W_MMAP, addr, length, prot);
+	if (fails(W_MMAP))
+		return MAP_FAILED;
+	return __real_mmap64(addr, length, prot, flags, fd, offset);
+}
+
+WRAP(int, msync, void *addr, size_t length, int flags)
+{
+	record(W_MSYNC, addr, length, flags);
+	return fails(W_MSYNC) ? -1 : __real_msync(addr, length, flags);
+}
+
+WRAP(int, munmap, void *addr, size_t length)
+{
+	record(W_MUNMAP, addr, length, 0);
+	return fails(W_MUNMAP) ? -1 : __real_munmap(addr, length);
+}
+
+WRAP(int, open64, const char *path, int flags, ...)
+{
+	va_list args;
+	unsigned int mode;
+
+	va_start(args, flags);
+	mode = va_arg(args, unsigned int);
+	va_end(args);
+	return fails(W_OPEN) ? -1 : __real_open64(path, flags, mode);
+}
+
+WRAP(ssize_t, pread64, int fd, void *buf, size_t length, off_t offset)
+{
+	if (fails(W_PREAD))
+		return state[W_PREAD].err ? -1 : 0;
+	return __real_pread64(fd, buf, clip(length), offset);
+}
+
+WRAP(ssize_t, pwrite64, int fd, const void *buf, size_t length, off_t offset)
+{
+	if (fails(W_PWRITE))
+		return state[W_PWRITE].err ? -1 : 0;
+	return __real_pwrite64(fd, buf, clip(length), offset);
+}
