@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/*
+ * mmapdevctl: what its commands share.
+ *
+ * A command returns an exit status: 0, EXIT_FAILURE when the thing could not be
+ * done, EXIT_USAGE when it could not be meant. Whoever finds an error reports
+ * it, in one line that names the value and says what to do.
+ */
+#ifndef CTL_H
+#define CTL_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/types.h>
+
+#define EXIT_USAGE 2
+
+#define MODULE "mmapdev"
+#define DEVICE "/dev/mmapdev"
+
+struct command {
+	const char *name;
+	const char *synopsis;
+	const char *help;
+	int (*run)(int argc, char **argv);
+};
+
+extern const struct command load_command, unload_command, status_command,
+	info_command, fill_command, sum_command, dump_command;
+
+/* main.c */
+__attribute__((format(printf, 1, 2))) void error(const char *format, ...);
+/* Like error(), but points to --help; returns EXIT_USAGE. */
+__attribute__((format(printf, 1, 2))) int usage(const char *format, ...);
+
+/* As getopt_long(3), -1 at the end; '?' was reported already. */
+int next_option(int argc, char **argv, const char *letters,
+		const struct option *options);
+
+/* text.c: numbers, names, JSON */
+bool parse_u64(const char *text, uint64_t *value);
+bool parse_size(const char *text, uint64_t *value); /* with K, M, G */
+/* The entry of @names (NULL ends it) that @name was probably to be, or NULL. */
+const char *nearest(const char *name, const char *const *names);
+void print_json_string(const char *text);
+void print_size(uint64_t bytes); /* "65536 (64 KiB)" */
+
+/* params.c: whether a value can be right for a parameter of this type */
+bool param_fits(const char *name, const char *type, const char *value,
+		const char **wanted);
+
+/* holders.c: who has an object open or mapped */
+struct holder {
+	pid_t pid;
+	char name[64];
+	bool opened, mapped;
+};
+
+struct holders {
+	struct holder *list;
+	size_t count;
+	bool partial; /* there were processes that could not be looked into */
+};
+
+/* 0 or -errno of finding the device at all. */
+int find_holders(const char *path, struct holders *holders);
+void print_holders(const struct holders *holders, const char *indent);
+
+#endif /* CTL_H */

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/* Text in and out: numbers and sizes, misspelt names, JSON. */
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl.h"
+
+#define NAME_MAX_LENGTH 31
+
+static bool parse_prefix(const char *text, uint64_t *value, char **end)
+{
+	/* strtoull() itself takes blanks and a sign. */
+	if (!isdigit((unsigned char)*text))
+		return false;
+	errno = 0;
+	*value = strtoull(text, end, 0);
+	return !errno;
+}
+
+bool parse_u64(const char *text, uint64_t *value)
+{
+	char *end;
+
+	return parse_prefix(text, value, &end) && !*end;
+}
+
+bool parse_size(const char *text, uint64_t *value)
+{
+	static const char units[] = "KMG";
+	const char *unit;
+	uint64_t number;
+	char *end;
+
+	if (!parse_prefix(text, &number, &end))
+		return false;
+	*value = number;
+	if (!*end)
+		return true;
+
+	unit = strchr(units, toupper((unsigned char)*end));
+	if (!unit || end[1])
+		return false;
+	return !__builtin_mul_overflow(number,
+				       (uint64_t)1 << 10 * (unit - units + 1),
+				       value);
+}
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* How many letters to add, drop or change, row by row of the usual table. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[NAME_MAX_LENGTH + 1], width = strlen(b), i, j;
+
+	if (strlen(a) > NAME_MAX_LENGTH || width > NAME_MAX_LENGTH)
+		return SIZE_MAX;
+	for (j = 0; j <= width; j++)
+		row[j] = j;
+	for (i = 1; a[i - 1]; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (j = 1; j <= width; j++) {
+			size_t change = diagonal + (a[i - 1] != b[j - 1]);
+
+			diagonal = row[j];
+			row[j] = least(change,
+				       least(row[j], row[j - 1]) + 1);
+		}
+	}
+	return row[width];
+}
+
+const char *nearest(const char *name, const char *const *names)
+{
+	const char *best = NULL;
+	size_t closest = 3;
+
+	for (; *names; names++) {
+		size_t d = distance(name, *names);
+
+		if (d < closest && d < strlen(*names)) {
+			closest = d;
+			best = *names;
+		}
+	}
+	return best;
+}
+
+void print_json_string(const char *text)
+{
+	putchar('"');
+	for (; *text; text++) {
+		unsigned char c = *text;
+
+		if (c == '"' || c == '\\')
+			printf("\\%c", c);
+		else if (c < 0x20 || c >= 0x7f)
+			printf("\\u%04x", c);
+		else
+			putchar(c);
+	}
+	putchar('"');
+}
+
+void print_size(uint64_t bytes)
+{
+	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB" };
+	size_t unit;
+
+	printf("%" PRIu64, bytes);
+	for (unit = 3; unit < 4; unit--) {
+		uint64_t one = (uint64_t)1 << 10 * (unit + 1);
+
+		if (bytes && bytes % one == 0) {
+			printf(" (%" PRIu64 " %s)", bytes / one, units[unit]);
+			return;
+		}
+	}
+}
