@@ -6,6 +6,7 @@ output (the command's stdout and stderr) and control (init's own lines, see
 init.c). What they come to is decided in verdict.py.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -34,12 +35,14 @@ EMULATOR_RACE = re.compile(r"Oops: int3|int3: 0000 \[#1\]")
 
 LIBC = ctypes.CDLL(None)        # loaded before the fork that uses it
 RUNNING = set()                 # every QEMU of this process
+STOPPING = threading.Event()    # no more of them
 
 Error = initramfs.Error         # something that keeps a VM from being made
 
 
 def stop_all():
     """End every QEMU of this process; those who watch them see it."""
+    STOPPING.set()
     for qemu in list(RUNNING):
         qemu.kill()
 
@@ -206,8 +209,8 @@ def read(path):
 
 def boot(spec, keep=None, stream=None):
     """Run one VM to its end. Its files stay in the folder keep, if given."""
-    with tempfile.TemporaryDirectory(prefix="mmapdev-vm-") as temporary:
-        work = keep or temporary
+    with (contextlib.nullcontext(keep) if keep
+          else tempfile.TemporaryDirectory(prefix="mmapdev-vm-")) as work:
         os.makedirs(work, exist_ok=True)
         for name in ("console", "output", "control"):
             with open(f"{work}/{name}", "wb"):
@@ -227,6 +230,8 @@ def boot(spec, keep=None, stream=None):
 
 def watch(spec, argv, work, stream):
     begun = time.monotonic()
+    if STOPPING.is_set():
+        raise Error("stopped")
     try:
         qemu = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                 stderr=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
