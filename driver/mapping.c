@@ -29,7 +29,7 @@
  */
 #include <linux/capability.h>
 #include <linux/file.h>
-#include <linux/interval_tree.h>
+#include <linux/interval_tree_generic.h>
 #include <linux/module.h>
 #include <linux/overflow.h>
 #include <linux/sched/signal.h>
@@ -62,18 +62,36 @@ static const struct vm_operations_struct mmapdev_demand_ops = {
 /**
  * struct mmapdev_eager - what lives as long as one eager mapping
  * @dev: the device
- * @span: its pages, in @dev->spans while the mapping can be written
- * @writable: @span is registered
+ * @start: its first page in the buffer
  * @nr: number of @folios
+ * @writable: it is in @dev->spans
+ * @node: there, under @dev->spans_lock
+ * @subtree_last: the last page of all spans below @node
  * @folios: the folio of each page, with a reference each
  */
 struct mmapdev_eager {
 	struct mmapdev *dev;
-	struct interval_tree_node span;
-	bool writable;
+	pgoff_t start;
 	unsigned long nr;
+	bool writable;
+	struct rb_node node;
+	pgoff_t subtree_last;
 	struct folio *folios[];
 };
+
+static pgoff_t eager_start(const struct mmapdev_eager *eager)
+{
+	return eager->start;
+}
+
+static pgoff_t eager_last(const struct mmapdev_eager *eager)
+{
+	return eager->start + eager->nr - 1;
+}
+
+/* The kernel's interval_tree_insert() is not built into every kernel. */
+INTERVAL_TREE_DEFINE(struct mmapdev_eager, node, pgoff_t, subtree_last,
+		     eager_start, eager_last, static __maybe_unused, span)
 
 static void eager_free(struct mmapdev_eager *eager)
 {
@@ -91,7 +109,7 @@ static int eager_release(struct inode *inode, struct file *file)
 
 	if (eager->writable) {
 		spin_lock(&dev->spans_lock);
-		interval_tree_remove(&eager->span, &dev->spans);
+		span_remove(eager, &dev->spans);
 		spin_unlock(&dev->spans_lock);
 	}
 	eager_free(eager);
@@ -129,7 +147,7 @@ bool mmapdev_eager_writable(struct mmapdev *dev, struct folio *folio)
 	bool covered;
 
 	spin_lock(&dev->spans_lock);
-	covered = interval_tree_iter_first(&dev->spans, folio->index, last);
+	covered = span_iter_first(&dev->spans, folio->index, last);
 	spin_unlock(&dev->spans_lock);
 
 	return covered;
@@ -161,8 +179,7 @@ static struct mmapdev_eager *eager_alloc(struct mmapdev *dev, pgoff_t start,
 		return ERR_PTR(-ENOMEM);
 
 	eager->dev = dev;
-	eager->span.start = start;
-	eager->span.last = start + nr - 1;
+	eager->start = start;
 
 	while (eager->nr < nr) {
 		folio = mmapdev_folio_lock(dev, start + eager->nr);
@@ -190,7 +207,7 @@ static void eager_set_writable(struct mmapdev_eager *eager)
 	unsigned long i;
 
 	spin_lock(&dev->spans_lock);
-	interval_tree_insert(&eager->span, &dev->spans);
+	span_insert(eager, &dev->spans);
 	spin_unlock(&dev->spans_lock);
 	eager->writable = true;
 
