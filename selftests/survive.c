@@ -371,4 +371,95 @@ TEST_F_TIMEOUT(memcg, its_pressure_takes_nothing, 240)
 	expect_alive(_metadata, &self->views);
 }
 
+FIXTURE(fresh) {
+	struct views views;
+	size_t size;
+	unsigned char *ballast;
+};
+
+/*
+ * Compaction moves pages towards the end of memory. To lie where it takes them
+ * from, the device's pages are the last to be got while memory is nearly full.
+ */
+FIXTURE_SETUP(fresh)
+{
+	struct sysinfo sys;
+	size_t at;
+
+	if (!module_known())
+		SKIP(return, "needs MMAPDEV_KO for a new device");
+	ASSERT_EQ(0, module_reload(NULL));
+	self->views.fd = device_open(O_RDWR, DEMAND);
+	self->views.eager_fd = device_open(O_RDWR, EAGER);
+	ASSERT_LE(0, self->views.fd);
+	ASSERT_LE(0, self->views.eager_fd);
+	self->views.span = at_most(size_of(self->views.fd), PAGES);
+	self->views.copy = malloc(self->views.span);
+	ASSERT_NE(NULL, self->views.copy);
+
+	ASSERT_EQ(0, sysinfo(&sys));
+	self->size = sys.freeram * sys.mem_unit / 5 * 4 & -(2 * PAGE);
+	self->ballast = map(-1, self->size, RW, MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	ASSERT_NE(NULL, self->ballast);
+	madvise(self->ballast, self->size, MADV_NOHUGEPAGE);
+	for (at = 0; at < self->size; at += PAGE)
+		self->ballast[at] = 1;
+
+	ASSERT_EQ(0, device_fill(self->views.fd, 0, self->views.span,
+				 pattern_of(0)));
+	ASSERT_EQ(0, fsync(self->views.fd));
+	/* A walk of who maps a page would meet the eager mapping first. */
+	self->views.eager = map(self->views.eager_fd, self->views.span, RW,
+				MAP_SHARED, 0);
+	self->views.demand = map(self->views.fd, self->views.span, RW,
+				 MAP_SHARED, 0);
+	ASSERT_NE(NULL, self->views.eager);
+	ASSERT_NE(NULL, self->views.demand);
+}
+
+FIXTURE_TEARDOWN(fresh)
+{
+}
+
+/* The frame that a page of ours lies in; 0 if none. */
+static __u64 frame_of(int pagemap, const unsigned char *at)
+{
+	__u64 entry;
+
+	if (pread(pagemap, &entry, sizeof(entry),
+		  (uintptr_t)at / PAGE * sizeof(entry)) != sizeof(entry))
+		return 0;
+	return entry & ((1ULL << 55) - 1);
+}
+
+TEST_F_TIMEOUT(fresh, compaction_moves_no_page, 240)
+{
+	size_t pages = self->views.span / PAGE;
+	__u64 *frames = calloc(pages, sizeof(*frames));
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	volatile unsigned char *demand = self->views.demand;
+	size_t i;
+
+	ASSERT_NE(NULL, frames);
+	ASSERT_LE(0, pagemap);
+	for (i = 0; i < pages; i++) {
+		(void)demand[i * PAGE];
+		frames[i] = frame_of(pagemap, self->views.demand + i * PAGE);
+		ASSERT_NE(0, frames[i]);
+	}
+	ASSERT_EQ(0, munmap(self->ballast, self->size));
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(0, file_write("/proc/sys/vm/compact_memory", "1"));
+	for (i = 0; i < pages; i++) {
+		(void)demand[i * PAGE];
+		ASSERT_EQ(frames[i],
+			  frame_of(pagemap, self->views.demand + i * PAGE))
+			TH_LOG("page %zu has moved", i);
+		self->views.eager[i * PAGE] ^= 0xff;
+		ASSERT_EQ(self->views.eager[i * PAGE], demand[i * PAGE]);
+		self->views.eager[i * PAGE] ^= 0xff;
+	}
+	expect_alive(_metadata, &self->views);
+}
+
 TEST_HARNESS_MAIN
