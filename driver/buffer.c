@@ -96,7 +96,9 @@ int mmapdev_buffer_init(struct mmapdev *dev, loff_t size)
 	}
 
 	buffer->i_mapping->a_ops = &mmapdev_aops;
-	mapping_set_gfp_mask(buffer->i_mapping, GFP_HIGHUSER);
+	/* No OOM killer: no task's end would free any of the buffer. */
+	mapping_set_gfp_mask(buffer->i_mapping,
+			     GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	mapping_set_unevictable(buffer->i_mapping);
 	i_size_write(buffer, size);
 
@@ -114,35 +116,6 @@ void mmapdev_buffer_destroy(struct mmapdev *dev)
 {
 	iput(dev->eager);
 	iput(dev->buffer);
-}
-
-/**
- * mmapdev_eager_file - make the file that stands behind one eager mapping
- * @dev: the device
- * @priv: its private_data
- * @fops: its operations, with .owner set
- *
- * Return: the file, or an ERR_PTR(): -ENOMEM, -ENFILE.
- */
-struct file *mmapdev_eager_file(struct mmapdev *dev, void *priv,
-				const struct file_operations *fops)
-{
-	struct file *file;
-
-	/* __fput() drops both; the module is in use by our caller's file. */
-	__module_get(fops->owner);
-	ihold(dev->eager);
-	file = alloc_file_pseudo(dev->eager, mmapdev_mnt, "mmapdev-eager",
-				 O_RDWR, fops);
-	if (IS_ERR(file)) {
-		iput(dev->eager);
-		module_put(fops->owner);
-		return file;
-	}
-
-	file->private_data = priv;
-
-	return file;
 }
 
 static bool mmapdev_has(struct mmapdev *dev, pgoff_t index)

@@ -10,7 +10,7 @@
  * Commit write-protects every mapping of the folio before it clears the mark,
  * all under the folio lock, under which page_mkwrite sets the mark again: no
  * write falls between. Eager mappings know no faults, so that what a writable
- * one covers is marked dirty again at once, for as long as it lives.
+ * one covers keeps its mark, for as long as that mapping lives.
  */
 #include <linux/rcupdate_wait.h>
 #include <linux/rmap.h>
@@ -37,25 +37,22 @@ static void clear_tag(struct address_space *mapping, struct folio *folio)
 static size_t commit_folio(struct mmapdev *dev, struct folio *folio)
 {
 	struct address_space *mapping = dev->buffer->i_mapping;
-	size_t bytes = 0;
+	bool dirty;
 
 	folio_lock(folio);
-	if (folio->mapping != mapping)
-		goto out; /* truncated meanwhile */
-
-	folio_mkclean(folio);
-	if (!folio_clear_dirty_for_io(folio))
-		goto out;
-
-	/* From here on a backing store, if there were one, takes the folio. */
-	clear_tag(mapping, folio);
-	bytes = folio_size(folio);
-	if (mmapdev_eager_writable(dev, folio))
-		folio_mark_dirty(folio);
-out:
+	if (folio->mapping != mapping) {
+		dirty = false; /* truncated meanwhile */
+	} else if (mmapdev_eager_writable(dev, folio)) {
+		dirty = folio_test_dirty(folio);
+	} else {
+		folio_mkclean(folio);
+		dirty = folio_clear_dirty_for_io(folio);
+		clear_tag(mapping, folio);
+	}
+	/* Here a backing store, if there were one, takes what is dirty. */
 	folio_unlock(folio);
 
-	return bytes;
+	return dirty ? folio_size(folio) : 0;
 }
 
 /**
@@ -121,6 +118,8 @@ u64 mmapdev_dirty_bytes(struct mmapdev *dev)
 			continue;
 		bytes += folio_size(folio);
 		if (need_resched()) {
+			if (fatal_signal_pending(current))
+				break; /* nobody will read the sum */
 			xas_pause(&xas);
 			cond_resched_rcu();
 		}

@@ -8,6 +8,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/ctype.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
@@ -62,10 +63,12 @@ static int set_size(const char *val, const struct kernel_param *kp)
 
 	if (parse_size(val, &size) || !size || size % PAGE_SIZE ||
 	    size > MAX_LFS_FILESIZE) {
-		pr_err("size=%s: want a multiple of %lu bytes, with K, M or G if you like\n",
-		       val, PAGE_SIZE);
+		pr_err("size=%s: want a multiple of %lu up to %lld bytes, with K, M or G if you like\n",
+		       val, PAGE_SIZE, MAX_LFS_FILESIZE);
 		return -EINVAL;
 	}
+	if (size >> PAGE_SHIFT > totalram_pages())
+		pr_notice("size=%s: more than this machine's memory\n", val);
 	*(u64 *)kp->arg = size;
 
 	return 0;

@@ -12,7 +12,7 @@
  * reference nor reverse map for them. Hence each eager mapping
  *
  * - holds a reference to every folio it shows, until its last VMA is gone;
- * - has a file of its own, on an inode of its own. Its VMAs must not stand in
+ * - has a file of its own, on a mapping of its own. Its VMAs must not stand in
  *   the buffer's i_mmap: a reverse-map walk for a folio that a demand mapping
  *   shows too would find the frame number in the eager VMA, and migration would
  *   drop a map count and a reference that were never taken;
@@ -27,6 +27,7 @@
  * mapped eagerly where the frames are contiguous and the caller may know them
  * (CAP_SYS_ADMIN, the rule of /proc/PID/pagemap), and on demand elsewhere.
  */
+#include <linux/anon_inodes.h>
 #include <linux/capability.h>
 #include <linux/file.h>
 #include <linux/interval_tree_generic.h>
@@ -44,11 +45,27 @@ static vm_fault_t mmapdev_fault(struct vm_fault *vmf)
 	struct mmapdev_file *mfile = vmf->vma->vm_file->private_data;
 	struct folio *folio;
 
+	/* Want of memory, too, is SIGBUS: VM_FAULT_OOM would try for ever. */
 	folio = mmapdev_folio_lock(mfile->dev, vmf->pgoff);
 	if (IS_ERR(folio))
-		return vmf_error(PTR_ERR(folio));
+		return VM_FAULT_SIGBUS;
 
 	vmf->page = folio_file_page(folio, vmf->pgoff);
+
+	return VM_FAULT_LOCKED;
+}
+
+/* filemap_page_mkwrite() without the time stamp: the node is not the buffer. */
+static vm_fault_t mmapdev_page_mkwrite(struct vm_fault *vmf)
+{
+	struct folio *folio = page_folio(vmf->page);
+
+	folio_lock(folio);
+	if (folio->mapping != vmf->vma->vm_file->f_mapping) {
+		folio_unlock(folio);
+		return VM_FAULT_NOPAGE; /* truncated meanwhile: look again */
+	}
+	folio_mark_dirty(folio);
 
 	return VM_FAULT_LOCKED;
 }
@@ -56,7 +73,7 @@ static vm_fault_t mmapdev_fault(struct vm_fault *vmf)
 static const struct vm_operations_struct mmapdev_demand_ops = {
 	.fault		= mmapdev_fault,
 	.map_pages	= filemap_map_pages,
-	.page_mkwrite	= filemap_page_mkwrite,
+	.page_mkwrite	= mmapdev_page_mkwrite,
 };
 
 /**
@@ -167,8 +184,12 @@ static unsigned long eager_run(const struct mmapdev_eager *eager,
 	return n;
 }
 
+/*
+ * Gathers the folios of a range. Returns NULL where @one_run is asked for and
+ * they do not lie in consecutive frames.
+ */
 static struct mmapdev_eager *eager_alloc(struct mmapdev *dev, pgoff_t start,
-					 unsigned long nr)
+					 unsigned long nr, bool one_run)
 {
 	struct mmapdev_eager *eager;
 	struct folio *folio;
@@ -190,6 +211,11 @@ static struct mmapdev_eager *eager_alloc(struct mmapdev *dev, pgoff_t start,
 		folio_unlock(folio);
 		eager->folios[eager->nr++] = folio;
 
+		if (one_run && folio_pfn(folio) !=
+			       folio_pfn(eager->folios[0]) + eager->nr - 1) {
+			eager_free(eager);
+			return NULL;
+		}
 		if (fatal_signal_pending(current)) {
 			eager_free(eager);
 			return ERR_PTR(-EINTR);
@@ -201,7 +227,7 @@ static struct mmapdev_eager *eager_alloc(struct mmapdev *dev, pgoff_t start,
 }
 
 /* From here on the mapping may write any of its pages at any time. */
-static void eager_set_writable(struct mmapdev_eager *eager)
+static int eager_set_writable(struct mmapdev_eager *eager)
 {
 	struct mmapdev *dev = eager->dev;
 	unsigned long i;
@@ -215,8 +241,12 @@ static void eager_set_writable(struct mmapdev_eager *eager)
 		folio_lock(eager->folios[i]);
 		folio_mark_dirty(eager->folios[i]);
 		folio_unlock(eager->folios[i]);
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		cond_resched();
 	}
+
+	return 0;
 }
 
 static int eager_remap(const struct mmapdev_eager *eager,
@@ -232,6 +262,8 @@ static int eager_remap(const struct mmapdev_eager *eager,
 				      n * PAGE_SIZE, vma->vm_page_prot);
 		if (ret)
 			return ret;
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		cond_resched();
 	}
 
@@ -244,34 +276,36 @@ static int mmapdev_mmap_eager(struct mmapdev *dev, struct vm_area_struct *vma)
 	bool cow = kind == VM_MAYWRITE;
 	struct mmapdev_eager *eager;
 	struct file *file;
+	int ret;
 
 	if (cow && !ns_capable_noaudit(&init_user_ns, CAP_SYS_ADMIN))
 		return 0; /* stays on demand */
 
-	eager = eager_alloc(dev, vma->vm_pgoff, vma_pages(vma));
-	if (IS_ERR(eager))
-		return PTR_ERR(eager);
+	eager = eager_alloc(dev, vma->vm_pgoff, vma_pages(vma), cow);
+	if (IS_ERR_OR_NULL(eager))
+		return PTR_ERR_OR_ZERO(eager); /* none: stays on demand */
 
-	if (cow && eager_run(eager, 0) != eager->nr) {
-		eager_free(eager);
-		return 0; /* stays on demand */
-	}
-
-	file = mmapdev_eager_file(dev, eager, &mmapdev_eager_fops);
+	/* On a file system of our own its last put could come after us. */
+	file = anon_inode_getfile("mmapdev-eager", &mmapdev_eager_fops, eager,
+				  O_RDWR);
 	if (IS_ERR(file)) {
 		eager_free(eager);
 		return PTR_ERR(file);
 	}
+	file->f_mapping = dev->eager->i_mapping;
 	/*
-	 * On an error below the caller undoes the page tables and then puts the
-	 * file, whose release follows when this task returns to user mode.
+	 * On an error below the caller puts the file and undoes the page
+	 * tables; release comes after both, when this task leaves the kernel.
 	 */
 	vma_set_file(vma, file);
 	fput(file);
 	vma->vm_ops = &mmapdev_eager_ops;
 
-	if (kind == (VM_SHARED | VM_MAYWRITE))
-		eager_set_writable(eager);
+	if (kind == (VM_SHARED | VM_MAYWRITE)) {
+		ret = eager_set_writable(eager);
+		if (ret)
+			return ret;
+	}
 
 	return eager_remap(eager, vma);
 }

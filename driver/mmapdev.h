@@ -78,8 +78,6 @@ u64 mmapdev_dirty_bytes(struct mmapdev *dev);
 /* mapping.c */
 int mmapdev_mmap(struct file *file, struct vm_area_struct *vma);
 bool mmapdev_eager_writable(struct mmapdev *dev, struct folio *folio);
-struct file *mmapdev_eager_file(struct mmapdev *dev, void *priv,
-				const struct file_operations *fops);
 
 /* file.c */
 extern const struct file_operations mmapdev_fops;
