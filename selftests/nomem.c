@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * No memory for a page: the caller is told, nobody is killed, and what was
+ * there stays. A memory cgroup smaller than the device makes it so.
+ */
+#include <sys/stat.h>
+#include "mmapdev_test.h"
+#include "kselftest_harness.h"
+
+#define CGROUP	"/sys/fs/cgroup"
+#define GROUP	CGROUP "/mmapdev_nomem"
+#define MIB	1048576ul
+#define LIMIT	"8388608"
+#define SIZE	(16 * MIB)
+
+FIXTURE(nomem) {
+	int fd;
+};
+
+FIXTURE_SETUP(nomem)
+{
+	if (!module_known())
+		SKIP(return, "needs MMAPDEV_KO for a new device");
+	ASSERT_EQ(0, module_reload("size=16M"));
+	self->fd = device_open(O_RDWR, DEMAND);
+	ASSERT_LE(0, self->fd);
+	file_write(CGROUP "/cgroup.subtree_control", "+memory");
+	rmdir(GROUP);
+	ASSERT_EQ(0, mkdir(GROUP, 0755));
+	ASSERT_EQ(0, file_write(GROUP "/memory.max", LIMIT));
+	/* A page from before, whose content must stay. */
+	ASSERT_EQ(0, device_fill(self->fd, 0, PAGE, pattern_of(7)));
+}
+
+FIXTURE_TEARDOWN(nomem)
+{
+	char text[4096];
+	char *kills;
+
+	EXPECT_EQ(pattern_sum(0, PAGE, pattern_of(7)),
+		  sum_of(self->fd, 0, PAGE));
+	EXPECT_LT(0, file_read(GROUP "/memory.events", text, sizeof(text)));
+	kills = strstr(text, "oom_kill ");
+	EXPECT_TRUE(kills && !strtol(kills + 9, NULL, 10));
+	close(self->fd);
+	EXPECT_EQ(0, module_reload(NULL));
+	EXPECT_EQ(0, rmdir(GROUP));
+}
+
+static bool join_the_group(void)
+{
+	char pid[32];
+
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	return !file_write(GROUP "/cgroup.procs", pid);
+}
+
+static int fill(void *arg)
+{
+	int fd = *(int *)arg;
+
+	return !(holds(join_the_group()) &&
+		 holds(device_fill(fd, PAGE, SIZE - PAGE, 1) == -ENOMEM) &&
+		 holds(info_of(fd).resident < SIZE));
+}
+
+TEST_F_TIMEOUT(nomem, a_kernel_fill_is_enomem, 60)
+{
+	EXPECT_EQ(0, child_run(fill, &self->fd));
+}
+
+static int write_all(void *arg)
+{
+	static char block[65536];
+	int fd = *(int *)arg;
+	ssize_t n;
+
+	if (!holds(join_the_group()) || !holds(lseek(fd, PAGE, SEEK_SET) > 0))
+		return 1;
+	do {
+		n = write(fd, block, sizeof(block));
+	} while (n > 0);
+	return !holds(n < 0 && errno == ENOMEM);
+}
+
+TEST_F_TIMEOUT(nomem, a_write_is_short_and_then_enomem, 60)
+{
+	EXPECT_EQ(0, child_run(write_all, &self->fd));
+}
+
+static int map_all_eagerly(void *arg)
+{
+	int fd = *(int *)arg;
+
+	return !(holds(join_the_group()) &&
+		 holds(!device_set_mode(fd, EAGER)) &&
+		 holds(!map(fd, SIZE, RW, MAP_SHARED, 0) && errno == ENOMEM));
+}
+
+TEST_F_TIMEOUT(nomem, an_eager_mmap_is_enomem, 60)
+{
+	EXPECT_EQ(0, child_run(map_all_eagerly, &self->fd));
+}
+
+static int touch_all(void *arg)
+{
+	int fd = *(int *)arg;
+	unsigned char *data = map(fd, SIZE, RW, MAP_SHARED, 0);
+	struct fault fault = {};
+	size_t at;
+
+	if (!holds(data) || !holds(join_the_group()))
+		return 1;
+	for (at = PAGE; at < SIZE && !fault.sig; at += PAGE)
+		fault = fault_of_write(data + at, 1);
+	/* It goes on with what it has. */
+	return !(holds(fault.sig == SIGBUS) && holds(data[PAGE] == 1));
+}
+
+TEST_F_TIMEOUT(nomem, a_touch_is_sigbus_and_survived, 60)
+{
+	EXPECT_EQ(0, child_run(touch_all, &self->fd));
+}
+
+static int populate_all(void *arg)
+{
+	int fd = *(int *)arg;
+	unsigned char *data = map(fd, SIZE, RW, MAP_SHARED, 0);
+
+	return !(holds(data) && holds(join_the_group()) &&
+		 holds(madvise(data, SIZE, MADV_POPULATE_WRITE) < 0) &&
+		 holds(errno == EFAULT));
+}
+
+TEST_F_TIMEOUT(nomem, populating_is_told, 60)
+{
+	EXPECT_EQ(0, child_run(populate_all, &self->fd));
+}
+
+TEST_HARNESS_MAIN
