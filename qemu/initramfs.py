@@ -32,8 +32,10 @@ def libraries(path):
         return []
     ldd = subprocess.run(["ldd", path], capture_output=True, text=True,
                          env={**os.environ, "LC_ALL": "C"})
-    if "not found" in ldd.stdout:
-        raise Error(f"{path}: {ldd.stdout.strip()}")
+    missing = re.findall(r"(\S+) => not found", ldd.stdout)
+    if missing:
+        raise Error(f"{path} needs {', '.join(missing)}, not found here: "
+                    "set LD_LIBRARY_PATH, or link with -static")
     return re.findall(r"(/\S+) \(0x", ldd.stdout) if ldd.returncode == 0 else []
 
 
@@ -72,6 +74,9 @@ class Image:
             if library not in self.nodes:
                 with open(library, "rb") as f:
                     self.data(library, f.read(), 0o755)
+                # From elsewhere than the loader looks by itself.
+                if not library.startswith(("/lib", "/usr/lib")):
+                    self.symlink("/lib/" + os.path.basename(library), library)
 
     def tree(self, path, source):
         """Copy a host file, or a directory with all in it."""

@@ -308,7 +308,7 @@ def boot_surely(spec, keep=None, stream=None):
 
 def explain(spec, run, name, reason):
     """What a person needs who sees the failure: name, console, and how to repeat it."""
-    lines = [f"{name}: {reason}", f"  ({VERDICTS[name]})"]
+    lines = [f"{name}: {reason}"]
     console = run.console.splitlines()[-40:]
     if console:
         lines.append("  last lines of the console:")
