@@ -94,8 +94,8 @@ int open_range(struct target *t, int oflags, uint64_t most)
 		return EXIT_FAILURE;
 	}
 	if (t->length > rest) {
-		error("%s: %" PRIu64 " bytes at %" PRIu64
-		      " end beyond its end, it has %" PRIu64,
+		error("%s: --length %" PRIu64 " at %" PRIu64
+		      " goes beyond its end, it has %" PRIu64 " bytes",
 		      t->path, t->length, t->offset, t->info.size);
 		mmapdev_close(t->dev);
 		return EXIT_FAILURE;

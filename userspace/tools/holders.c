@@ -5,7 +5,8 @@
  * Nodes for one device may be made anywhere, so a device is known by its
  * number, and only a file by its inode. A map is asked through map_files, which
  * stands for the very file that was mapped, and where that is not allowed
- * through the inode in the text of maps.
+ * through the inode in the text of maps. An eager mapping is of a file of its
+ * own, which only its name gives away.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -19,6 +20,8 @@
 #include <unistd.h>
 
 #include "ctl.h"
+
+#define EAGER_NAME "anon_inode:mmapdev-eager"
 
 static int find_device(const char *path, struct stat *device)
 {
@@ -81,6 +84,8 @@ static bool line_maps(int proc, const char *line, const struct stat *device)
 	if (sscanf(line, "%63s %*s %*s %x:%x %" SCNu64, range, &major_number,
 		   &minor_number, &inode) != 4 || !inode)
 		return false;
+	if (S_ISCHR(device->st_mode) && strstr(line, EAGER_NAME))
+		return true;
 	snprintf(path, sizeof(path), "map_files/%s", range);
 	if (!fstatat(proc, path, &st, 0))
 		return same(&st, device);

@@ -233,7 +233,7 @@ static int load(struct kmod_module *module, bool installed, char **args)
 
 	ret = read_info(module, &info);
 	if (ret) {
-		error("%s: cannot read the module: %s",
+		error("%s: this is no kernel module (%s)",
 		      kmod_module_get_path(module), strerror(-ret));
 		ret = EXIT_FAILURE;
 	} else if (info.name && strcmp(info.name, MODULE)) {
@@ -295,6 +295,6 @@ const struct command load_command = {
 	"\n"
 	"  mmapdevctl load\n"
 	"  mmapdevctl load size=64M mode=eager node_mode=0666\n"
-	"  mmapdevctl load -m build/" MODULE ".ko size=16M\n",
+	"  mmapdevctl load -m ./" MODULE ".ko size=16M\n",
 	run_load,
 };

@@ -81,7 +81,7 @@ static void print_help(void)
 	       "  mmapdevctl --version\n"
 	       "\n"
 	       "DEVICE is " DEVICE " unless said otherwise; a regular file will do too.\n"
-	       "Numbers are decimal, or hexadecimal after 0x; sizes take K, M or G.\n"
+	       "Numbers are as in C: 16, 0x10, 020; sizes take K, M or G.\n"
 	       "\n"
 	       "  mmapdevctl load size=16M        # then there is " DEVICE "\n"
 	       "  mmapdevctl fill 0xa5            # the kernel writes to it\n"

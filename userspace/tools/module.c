@@ -204,9 +204,12 @@ static void print_status(bool loaded, const char *path, const char *version,
 		print_attribute("refcount", refs);
 		print_parameters(false);
 	}
-	if (holders->count || holders->partial) {
+	if (holders->count) {
 		printf("%s is held by\n", path);
 		print_holders(holders, "");
+	} else if (holders->partial) {
+		printf("No holder of %s is seen; run as root to see all.\n",
+		       path);
 	}
 }
 
