@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # Every command of the project; `make help` lists them.
 
+ifneq ($(words $(CURDIR)),1)
+$(error this folder's path holds a blank, which kbuild cannot take: $(CURDIR))
+endif
+
 KDIR ?= /lib/modules/$(shell uname -r)/build
 OUT := $(CURDIR)/build
 
@@ -26,13 +30,17 @@ help:
 	@echo '  qemu/run --help                       try your own program'
 	@echo '  make clean                            remove what was built'
 
+# Installs what `modules` built.
+modules_install: modules
+
 # Kbuild is the module's own makefile. A kernel that wants type information
 # (BTF) in modules needs pahole for it; the module is as good without.
 modules modules_install:
 	@test -e '$(KDIR)/Makefile' || { \
-		echo 'make: no kernel headers at $(KDIR)'; \
-		echo 'Install them (Debian: apt-get install linux-headers-$(shell uname -r)),'; \
-		echo 'or name others: make $@ KDIR=<headers>'; exit 2; } >&2
+		echo "make: KDIR='$(KDIR)' holds no kernel headers"; \
+		echo 'For the running kernel: apt-get install linux-headers-$(shell uname -r) (Debian),'; \
+		echo 'for another one: make $@ KDIR=<its headers>. Without any: make lib tool, make run'; \
+		exit 2; } >&2
 	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' INSTALL_MOD_DIR=updates $@ \
 		$(if $(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=)
 
@@ -56,8 +64,10 @@ selftests: $(OUT)/include/linux/mmapdev.h
 run:
 	@qemu/setup
 	@$(MAKE) -s tour
-	@qemu/run $(if $(KERNELS),--kernel $(KERNELS)) --params 'size=16M node_mode=0666' \
-		--add build/userspace/examples/tour -- ./tour
+	@for kernel in $(or $(KERNELS),6.12); do \
+		qemu/run --kernel "$$kernel" \
+			--add build/userspace/examples/tour -- ./tour || exit; \
+	done
 
 check:
 	@qemu/setup
@@ -72,5 +82,5 @@ static:
 clean:
 	rm -rf build mmapdev.ko mmapdev.o mmapdev.mod* Module.symvers \
 		modules.order .Module.symvers.cmd .modules.order.cmd \
-		.mmapdev.*.cmd .module-common.o .tmp_versions
+		.mmapdev.*.cmd .module-common.o ..module-common.o.cmd .tmp_versions
 	rm -f driver/*.o driver/.*.cmd driver/.*.d
