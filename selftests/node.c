@@ -161,4 +161,17 @@ TEST_F(node, a_node_that_is_gone_leaves_its_mapping)
 	EXPECT_EQ(0, msync(self->theirs, self->span, MS_SYNC));
 }
 
+TEST_F(node, a_store_does_not_stamp_the_node)
+{
+	const struct timespec long_ago[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+	struct stat st;
+
+	ASSERT_EQ(0, fsync(self->fd));
+	ASSERT_EQ(0, futimens(self->fd, long_ago));
+	self->data[0]++;
+	self->theirs[0]++;
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	EXPECT_EQ(1, st.st_mtim.tv_sec);
+}
+
 TEST_HARNESS_MAIN
