@@ -437,13 +437,12 @@ TEST_F_TIMEOUT(fresh, compaction_moves_no_page, 240)
 	size_t pages = self->views.span / PAGE;
 	__u64 *frames = calloc(pages, sizeof(*frames));
 	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	volatile unsigned char *demand = self->views.demand;
 	size_t i;
 
 	ASSERT_NE(NULL, frames);
 	ASSERT_LE(0, pagemap);
 	for (i = 0; i < pages; i++) {
-		(void)demand[i * PAGE];
+		fault_of_read(self->views.demand + i * PAGE);
 		frames[i] = frame_of(pagemap, self->views.demand + i * PAGE);
 		ASSERT_NE(0, frames[i]);
 	}
@@ -451,12 +450,13 @@ TEST_F_TIMEOUT(fresh, compaction_moves_no_page, 240)
 	for (i = 0; i < 3; i++)
 		ASSERT_EQ(0, file_write("/proc/sys/vm/compact_memory", "1"));
 	for (i = 0; i < pages; i++) {
-		(void)demand[i * PAGE];
+		fault_of_read(self->views.demand + i * PAGE);
 		ASSERT_EQ(frames[i],
 			  frame_of(pagemap, self->views.demand + i * PAGE))
 			TH_LOG("page %zu has moved", i);
 		self->views.eager[i * PAGE] ^= 0xff;
-		ASSERT_EQ(self->views.eager[i * PAGE], demand[i * PAGE]);
+		ASSERT_EQ(self->views.eager[i * PAGE],
+			  self->views.demand[i * PAGE]);
 		self->views.eager[i * PAGE] ^= 0xff;
 	}
 	expect_alive(_metadata, &self->views);

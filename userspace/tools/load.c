@@ -233,8 +233,10 @@ static int load(struct kmod_module *module, bool installed, char **args)
 
 	ret = read_info(module, &info);
 	if (ret) {
-		error("%s: this is no kernel module (%s)",
-		      kmod_module_get_path(module), strerror(-ret));
+		error("%s: %s", kmod_module_get_path(module),
+		      access(kmod_module_get_path(module), R_OK) ?
+			      strerror(errno) :
+			      "this is no kernel module");
 		ret = EXIT_FAILURE;
 	} else if (info.name && strcmp(info.name, MODULE)) {
 		error("%s is the module '%s', not " MODULE,
