@@ -117,6 +117,24 @@ size_t at_most(size_t size, size_t pages)
 	return size < pages * PAGE ? size : pages * PAGE;
 }
 
+void step_begin(struct step *step, int fd)
+{
+	step->fd = fd;
+	step->before = info_of(fd);
+}
+
+__u64 step_commits(struct step *step)
+{
+	step->after = info_of(step->fd);
+	return step->after.commit_seq - step->before.commit_seq;
+}
+
+__u64 step_committed(struct step *step)
+{
+	step->after = info_of(step->fd);
+	return step->after.committed - step->before.committed;
+}
+
 void *map(int fd, size_t length, int prot, int flags, off_t offset)
 {
 	void *at = mmap(NULL, length, prot, flags, fd, offset);

@@ -49,6 +49,18 @@ __u32 sum_of(int fd, __u64 offset, __u64 length);
 size_t size_of(int fd);
 size_t at_most(size_t size, size_t pages);
 
+/* INFO before and after one step. */
+struct step {
+	int fd;
+	struct mmapdev_ioc_info before;
+	struct mmapdev_ioc_info after;
+};
+
+void step_begin(struct step *step, int fd);
+/* How many commits there were since then, and how many bytes in them. */
+__u64 step_commits(struct step *step);
+__u64 step_committed(struct step *step);
+
 /* Maps at an address of the kernel's choice; NULL and errno on failure. */
 void *map(int fd, size_t length, int prot, int flags, off_t offset);
 
