@@ -334,6 +334,19 @@ static long group_number(const char *file, const char *key)
 	return at ? atol(at + strlen(key)) : -1;
 }
 
+/* Loads the module again, so that the device holds no page yet. */
+static void open_anew(struct __test_metadata *_metadata, struct views *views)
+{
+	ASSERT_EQ(0, module_reload(NULL));
+	views->fd = device_open(O_RDWR, DEMAND);
+	views->eager_fd = device_open(O_RDWR, EAGER);
+	ASSERT_LE(0, views->fd);
+	ASSERT_LE(0, views->eager_fd);
+	views->span = at_most(size_of(views->fd), PAGES);
+	views->copy = malloc(views->span);
+	ASSERT_NE(NULL, views->copy);
+}
+
 FIXTURE(memcg) {
 	struct views views;
 };
@@ -342,14 +355,7 @@ FIXTURE_SETUP(memcg)
 {
 	if (!module_known())
 		SKIP(return, "needs MMAPDEV_KO for a new device");
-	ASSERT_EQ(0, module_reload(NULL));
-	self->views.fd = device_open(O_RDWR, DEMAND);
-	self->views.eager_fd = device_open(O_RDWR, EAGER);
-	ASSERT_LE(0, self->views.fd);
-	ASSERT_LE(0, self->views.eager_fd);
-	self->views.span = at_most(size_of(self->views.fd), PAGES);
-	self->views.copy = malloc(self->views.span);
-	ASSERT_NE(NULL, self->views.copy);
+	open_anew(_metadata, &self->views);
 	file_write(CGROUP "/cgroup.subtree_control", "+memory");
 	rmdir(GROUP);
 	ASSERT_EQ(0, mkdir(GROUP, 0755));
@@ -388,14 +394,7 @@ FIXTURE_SETUP(fresh)
 
 	if (!module_known())
 		SKIP(return, "needs MMAPDEV_KO for a new device");
-	ASSERT_EQ(0, module_reload(NULL));
-	self->views.fd = device_open(O_RDWR, DEMAND);
-	self->views.eager_fd = device_open(O_RDWR, EAGER);
-	ASSERT_LE(0, self->views.fd);
-	ASSERT_LE(0, self->views.eager_fd);
-	self->views.span = at_most(size_of(self->views.fd), PAGES);
-	self->views.copy = malloc(self->views.span);
-	ASSERT_NE(NULL, self->views.copy);
+	open_anew(_metadata, &self->views);
 
 	ASSERT_EQ(0, sysinfo(&sys));
 	self->size = sys.freeram * sys.mem_unit / 5 * 4 & -(2 * PAGE);
