@@ -35,6 +35,7 @@
 #define EXIT_PORT	0xf4	/* isa-debug-exit: QEMU exits (value << 1) | 1 */
 #define EXIT_VALUE	16
 
+#define CONFIGFS	"/lib/configfs.ko"
 #define MODULE		"/lib/mmapdev.ko"
 #define NODE		"/dev/mmapdev"
 #define ARGS_MAX	256
@@ -49,6 +50,7 @@ static const struct mnt {
 	{ "tmpfs", "/dev/shm", "mode=1777" },
 	{ "tmpfs", "/tmp", "mode=1777" },
 	{ "tmpfs", "/run", NULL },
+	{ "configfs", "/sys/kernel/config", NULL },
 	{ "cgroup2", "/sys/fs/cgroup", NULL },
 	{ "debugfs", "/sys/kernel/debug", NULL },
 	{ "tracefs", "/sys/kernel/tracing", NULL },
@@ -142,10 +144,28 @@ static void bring_up_loopback(void)
 		close(sock);
 }
 
+/* 0 or errno. */
+static int insert(const char *path, const char *params)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0 || syscall(SYS_finit_module, fd, params, 0))
+		err = errno;
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 static void set_up(void)
 {
 	size_t i;
+	int err;
 
+	/* Of Debian's kernels it is a module, and makes the folder to mount on. */
+	err = insert(CONFIGFS, "");
+	if (err && err != ENOENT)
+		say("note %s: %s", CONFIGFS, strerror(err));
 	for (i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
 		const struct mnt *m = &mounts[i];
 
@@ -181,13 +201,12 @@ static int open_output(void)
 /* 0, or the errno that tells why there is no device. */
 static int load(const char *params)
 {
-	int fd = open(MODULE, O_RDONLY | O_CLOEXEC);
+	int err = insert(MODULE, params);
 	struct stat st;
 	int tries;
 
-	if (fd < 0 || syscall(SYS_finit_module, fd, params, 0))
-		return errno;
-	close(fd);
+	if (err)
+		return err;
 	for (tries = 0; tries < 500; tries++) {
 		if (!stat(NODE, &st))
 			return 0;

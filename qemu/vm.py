@@ -9,6 +9,8 @@ init.c). What they come to is decided in verdict.py.
 import contextlib
 import ctypes
 import fcntl
+import glob
+import lzma
 import os
 import re
 import shlex
@@ -157,11 +159,24 @@ class Spec:
         return shlex.join(argv + ["--"] + self.command)
 
 
+def configfs(lane):
+    """The bytes of configfs.ko, which mmapdev.ko uses; None where it is built in."""
+    tree = tool(os.path.join(HERE, "fetch"), lane)
+    for lib in ("lib", "usr/lib"):
+        for path in glob.glob(f"{tree}/{lib}/modules/*/kernel/fs/configfs/configfs.ko*"):
+            with (lzma.open if path.endswith(".xz") else open)(path, "rb") as f:
+                return f.read()
+    return None
+
+
 def image(spec, path):
     """Write the initramfs of a spec."""
     root = initramfs.Image()
     root.busybox()
     root.file("/init", build_init())
+    module = configfs(spec.lane)
+    if module:
+        root.data("/lib/configfs.ko", module)
     root.file("/lib/mmapdev.ko", tool(os.path.join(HERE, "module"), spec.lane))
     if spec.params is not None:
         root.data("/etc/mmapdev/params", spec.params.encode())
