@@ -7,10 +7,11 @@
 #define MMAPDEV_COMPAT_H
 
 #include <linux/crc32.h>
+#include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
 
-/* 7.x calls the header of struct folio_batch by its name. */
+/* 7.1 calls the header of struct folio_batch by its name. */
 #ifdef MMAPDEV_HAS_PAGEVEC_H
 #include <linux/pagevec.h>
 #else
@@ -19,6 +20,12 @@
 
 /* From 6.3 on vm_flags are written through functions only. */
 #ifndef MMAPDEV_HAS_VM_FLAGS_CLEAR
+static inline void vm_flags_set(struct vm_area_struct *vma,
+				unsigned long flags)
+{
+	vma->vm_flags |= flags;
+}
+
 static inline void vm_flags_clear(struct vm_area_struct *vma,
 				  unsigned long flags)
 {
@@ -31,8 +38,13 @@ static inline void vm_flags_clear(struct vm_area_struct *vma,
 #define copy_splice_read generic_file_splice_read
 #endif
 
+/* Until 6.8 it is told what to add. */
+#ifndef MMAPDEV_HAS_EVENTFD_SIGNAL_1
+#define eventfd_signal(ctx) eventfd_signal(ctx, 1)
+#endif
+
 /*
- * Until 6.14 crc32c() lives in a module of its own, which insmod would not
+ * Until 6.15 crc32c() lives in a module of its own, which insmod would not
  * load. Its generic form is built into every kernel.
  */
 #ifndef MMAPDEV_HAS_CRC32C
