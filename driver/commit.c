@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Commit: what msync and fsync mean on a buffer.
+ * Dirty tracking, and commit: what msync and fsync mean on a buffer.
  *
  * A folio is dirty from its first write until the next commit that covers it.
- * The page cache keeps the record: page_mkwrite, write(2) and the kernel's own
- * fill mark the folio, which tags its index in the address space, so that a
- * commit visits dirty folios only, however large the range.
+ * page_mkwrite, write(2) and the kernel's own fill mark the folio, which tags its
+ * index in the address space, so that a commit visits dirty folios only, however
+ * large the range.
  *
  * Commit write-protects every mapping of the folio before it clears the mark,
  * all under the folio lock, under which page_mkwrite sets the mark again: no
@@ -14,8 +14,8 @@
  */
 #include <linux/rcupdate_wait.h>
 #include <linux/rmap.h>
-#include <linux/writeback.h>
 #include <linux/sched/signal.h>
+#include <linux/writeback.h>
 
 #include "compat.h"
 #include "mmapdev.h"
@@ -24,7 +24,7 @@
  * Takes the tag off a folio whose mark was cleared. Marking sets first the mark
  * and then, under the lock, the tag: a mark that is back here keeps its tag.
  */
-static void clear_tag(struct address_space *mapping, struct folio *folio)
+static void clear_dirty_tag(struct address_space *mapping, struct folio *folio)
 {
 	xa_lock_irq(&mapping->i_pages);
 	if (!folio_test_dirty(folio))
@@ -47,7 +47,7 @@ static size_t commit_folio(struct mmapdev *dev, struct folio *folio)
 	} else {
 		folio_mkclean(folio);
 		dirty = folio_clear_dirty_for_io(folio);
-		clear_tag(mapping, folio);
+		clear_dirty_tag(mapping, folio);
 	}
 	/* Here a backing store, if there were one, takes what is dirty. */
 	folio_unlock(folio);
@@ -64,7 +64,7 @@ static size_t commit_folio(struct mmapdev *dev, struct folio *folio)
  * The sequence number rises by one for each commit that ran to its end, dirty
  * folios or not.
  *
- * Return: 0, or -EINTR when the caller is being killed.
+ * Return: 0, -ENODEV, or -EINTR when the caller is being killed.
  */
 int mmapdev_commit(struct mmapdev *dev, loff_t start, loff_t end)
 {
@@ -73,6 +73,7 @@ int mmapdev_commit(struct mmapdev *dev, loff_t start, loff_t end)
 	pgoff_t last = end >> PAGE_SHIFT;
 	struct folio_batch fbatch;
 	unsigned int i;
+	u64 bytes = 0;
 	int ret = 0;
 
 	if (mutex_lock_killable(&dev->commit_lock))
@@ -82,8 +83,7 @@ int mmapdev_commit(struct mmapdev *dev, loff_t start, loff_t end)
 	while (filemap_get_folios_tag(mapping, &index, last,
 				      PAGECACHE_TAG_DIRTY, &fbatch)) {
 		for (i = 0; i < folio_batch_count(&fbatch); i++)
-			atomic64_add(commit_folio(dev, fbatch.folios[i]),
-				     &dev->committed);
+			bytes += commit_folio(dev, fbatch.folios[i]);
 		folio_batch_release(&fbatch);
 
 		if (fatal_signal_pending(current)) {
@@ -93,6 +93,9 @@ int mmapdev_commit(struct mmapdev *dev, loff_t start, loff_t end)
 		cond_resched();
 	}
 
+	atomic64_add(bytes, &dev->committed);
+	if (mmapdev_gone(dev))
+		ret = -ENODEV;
 	if (!ret)
 		atomic64_inc(&dev->commit_seq);
 	mutex_unlock(&dev->commit_lock);

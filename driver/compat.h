@@ -33,6 +33,11 @@ static inline void vm_flags_clear(struct vm_area_struct *vma,
 }
 #endif
 
+/* Until 6.16 x86 notes in a VMA that one remap_pfn_range() covers all of it. */
+#ifndef VM_PAT
+#define VM_PAT VM_NONE
+#endif
+
 /* 6.5 renamed the splice that goes through ->read_iter. */
 #ifndef MMAPDEV_HAS_COPY_SPLICE_READ
 #define copy_splice_read generic_file_splice_read

@@ -29,8 +29,9 @@ static int mmapdev_open(struct inode *inode, struct file *file)
 	if (!mfile)
 		return -ENOMEM;
 
+	mmapdev_get(dev);
 	mfile->dev = dev;
-	mfile->mode = dev->mode;
+	mfile->mode = dev->config.mode;
 	file->private_data = mfile;
 	/* Every node that leads here shares the one address space. */
 	file->f_mapping = dev->buffer->i_mapping;
@@ -40,7 +41,10 @@ static int mmapdev_open(struct inode *inode, struct file *file)
 
 static int mmapdev_release(struct inode *inode, struct file *file)
 {
-	kfree(file->private_data);
+	struct mmapdev_file *mfile = file->private_data;
+
+	mmapdev_put(mfile->dev);
+	kfree(mfile);
 
 	return 0;
 }
@@ -54,14 +58,29 @@ static struct mmapdev *file_dev(struct file *file)
 
 static loff_t mmapdev_llseek(struct file *file, loff_t offset, int whence)
 {
-	return fixed_size_llseek(file, offset, whence,
-				 mmapdev_size(file_dev(file)));
+	struct mmapdev *dev = file_dev(file);
+	loff_t size = mmapdev_size(dev);
+
+	if (mmapdev_gone(dev))
+		return -ENODEV;
+
+	if (whence == SEEK_DATA || whence == SEEK_HOLE) {
+		offset = mmapdev_buffer_seek(dev, offset, whence);
+		if (offset < 0)
+			return offset;
+		whence = SEEK_SET;
+	}
+
+	return fixed_size_llseek(file, offset, whence, size);
 }
 
 static ssize_t mmapdev_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
 	struct mmapdev *dev = file_dev(iocb->ki_filp);
 	ssize_t done = 0;
+
+	if (mmapdev_gone(dev))
+		return -ENODEV;
 
 	while (iov_iter_count(to)) {
 		loff_t left = mmapdev_size(dev) - iocb->ki_pos;
@@ -70,7 +89,7 @@ static ssize_t mmapdev_read_iter(struct kiocb *iocb, struct iov_iter *to)
 		size_t len, copied;
 
 		if (left <= 0)
-			break;
+			return done ?: (mmapdev_gone(dev) ? -ENODEV : 0);
 
 		len = min_t(u64, left, PAGE_SIZE - offset);
 		len = min(len, iov_iter_count(to));
@@ -126,6 +145,9 @@ static ssize_t mmapdev_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	struct mmapdev *dev = file_dev(iocb->ki_filp);
 	ssize_t done = 0, err = 0;
 
+	if (mmapdev_gone(dev))
+		return -ENODEV;
+
 	if (iocb->ki_flags & IOCB_APPEND)
 		iocb->ki_pos = mmapdev_size(dev);
 
@@ -147,7 +169,8 @@ static ssize_t mmapdev_write_iter(struct kiocb *iocb, struct iov_iter *from)
 			break;
 		}
 
-		folio = mmapdev_folio_lock(dev, iocb->ki_pos >> PAGE_SHIFT);
+		folio = mmapdev_folio_lock(dev, iocb->ki_pos >> PAGE_SHIFT,
+					   mmapdev_huge_always(dev));
 		if (IS_ERR(folio)) {
 			err = PTR_ERR(folio);
 			if (err == -ENXIO)
@@ -167,6 +190,9 @@ static ssize_t mmapdev_write_iter(struct kiocb *iocb, struct iov_iter *from)
 		cond_resched();
 	}
 
+	if (err && mmapdev_gone(dev))
+		err = -ENODEV;
+
 	return done ? generic_write_sync(iocb, done) : err;
 }
 
@@ -182,8 +208,11 @@ struct ioc_head {
 	u32 flags;
 };
 
-/* The rule of struct growth, see uapi/mmapdev.h; @first is version one's size. */
-static int ioc_get(void *karg, size_t ksize, size_t first,
+/*
+ * The rule of struct growth, see uapi/mmapdev.h. @first is version one's size,
+ * @flags those that there are.
+ */
+static int ioc_get(void *karg, size_t ksize, size_t first, u32 flags,
 		   const void __user *uarg)
 {
 	struct ioc_head *head = karg;
@@ -200,7 +229,7 @@ static int ioc_get(void *karg, size_t ksize, size_t first,
 	ret = copy_struct_from_user(karg, ksize, uarg, argsz);
 	if (ret)
 		return ret;
-	if (head->flags)
+	if (head->flags & ~flags)
 		return -EINVAL;
 	head->argsz = argsz;
 
@@ -236,18 +265,26 @@ static int ioc_info(struct mmapdev_file *mfile, void __user *uarg)
 	int ret;
 
 	ret = ioc_get(&info, sizeof(info),
-		      offsetofend(struct mmapdev_ioc_info, page_size), uarg);
+		      offsetofend(struct mmapdev_ioc_info, page_size), 0, uarg);
 	if (ret)
 		return ret;
 
-	info.size = mmapdev_size(dev);
-	info.max_size = info.size;
-	info.resident = (u64)dev->buffer->i_mapping->nrpages << PAGE_SHIFT;
-	info.dirty = mmapdev_dirty_bytes(dev);
+	/* The counts first: what they count is in the figures below. */
+	info.maps = mmapdev_counted(dev, MMAPDEV_MAPS);
+	info.faults = mmapdev_counted(dev, MMAPDEV_FAULTS);
+	info.mkwrites = mmapdev_counted(dev, MMAPDEV_MKWRITES);
+	info.resizes = mmapdev_counted(dev, MMAPDEV_RESIZES);
+	info.punches = mmapdev_counted(dev, MMAPDEV_PUNCHES);
 	info.commit_seq = atomic64_read(&dev->commit_seq);
 	info.committed = atomic64_read(&dev->committed);
+	info.size = mmapdev_size(dev);
+	info.max_size = dev->config.max_size;
+	info.resident = (u64)dev->buffer->i_mapping->nrpages << PAGE_SHIFT;
+	info.dirty = mmapdev_dirty_bytes(dev);
 	info.mode = READ_ONCE(mfile->mode);
 	info.page_size = PAGE_SIZE;
+	info.folio_max = mmapdev_folio_max(dev);
+	info.huge = dev->config.huge;
 
 	return ioc_put(&info, sizeof(info), uarg);
 }
@@ -258,7 +295,7 @@ static int ioc_set_mode(struct mmapdev_file *mfile, void __user *uarg)
 	int ret;
 
 	ret = ioc_get(&arg, sizeof(arg),
-		      offsetofend(struct mmapdev_ioc_set_mode, mode), uarg);
+		      offsetofend(struct mmapdev_ioc_set_mode, mode), 0, uarg);
 	if (ret)
 		return ret;
 	if (arg.mode > MMAPDEV_IOC_EAGER)
@@ -276,7 +313,7 @@ static int ioc_kfill(struct file *file, void __user *uarg)
 	int ret;
 
 	ret = ioc_get(&arg, sizeof(arg),
-		      offsetofend(struct mmapdev_ioc_kfill, pattern), uarg);
+		      offsetofend(struct mmapdev_ioc_kfill, pattern), 0, uarg);
 	if (ret)
 		return ret;
 	if (!(file->f_mode & FMODE_WRITE))
@@ -300,7 +337,7 @@ static int ioc_ksum(struct file *file, void __user *uarg)
 	int ret;
 
 	ret = ioc_get(&arg, sizeof(arg),
-		      offsetofend(struct mmapdev_ioc_ksum, reserved), uarg);
+		      offsetofend(struct mmapdev_ioc_ksum, reserved), 0, uarg);
 	if (ret)
 		return ret;
 	if (!(file->f_mode & FMODE_READ))
@@ -318,11 +355,65 @@ static int ioc_ksum(struct file *file, void __user *uarg)
 	return ioc_put(&arg, sizeof(arg), uarg);
 }
 
-static long mmapdev_ioctl(struct file *file, unsigned int cmd,
-			  unsigned long arg)
+static int ioc_resize(struct file *file, void __user *uarg)
 {
-	void __user *uarg = (void __user *)arg;
+	struct mmapdev *dev = file_dev(file);
+	struct mmapdev_ioc_resize arg;
+	int ret;
 
+	ret = ioc_get(&arg, sizeof(arg),
+		      offsetofend(struct mmapdev_ioc_resize, size), 0, uarg);
+	if (ret)
+		return ret;
+	if (!(file->f_mode & FMODE_WRITE))
+		return -EBADF;
+	if (!PAGE_ALIGNED(arg.size))
+		return -EINVAL;
+	if (arg.size > dev->config.max_size)
+		return -ENXIO;
+
+	ret = mmapdev_buffer_resize(dev, arg.size);
+	if (ret)
+		return ret;
+
+	return ioc_put(&arg, sizeof(arg), uarg);
+}
+
+/* A range of whole pages. */
+static int ioc_page_range(struct mmapdev *dev, u64 offset, u64 length)
+{
+	if (!PAGE_ALIGNED(offset | length))
+		return -EINVAL;
+
+	return ioc_range(dev, offset, length);
+}
+
+static int ioc_punch(struct file *file, void __user *uarg)
+{
+	struct mmapdev *dev = file_dev(file);
+	struct mmapdev_ioc_punch arg;
+	int ret;
+
+	ret = ioc_get(&arg, sizeof(arg),
+		      offsetofend(struct mmapdev_ioc_punch, length), 0, uarg);
+	if (ret)
+		return ret;
+	if (!(file->f_mode & FMODE_WRITE))
+		return -EBADF;
+
+	ret = ioc_page_range(dev, arg.offset, arg.length);
+	if (ret)
+		return ret;
+
+	ret = mmapdev_buffer_punch(dev, arg.offset, arg.length);
+	if (ret)
+		return ret;
+
+	return ioc_put(&arg, sizeof(arg), uarg);
+}
+
+static int ioc_do(struct file *file, unsigned int cmd, void __user *uarg)
+{
 	switch (cmd) {
 	case MMAPDEV_IOC_INFO:
 		return ioc_info(file->private_data, uarg);
@@ -332,9 +423,28 @@ static long mmapdev_ioctl(struct file *file, unsigned int cmd,
 		return ioc_kfill(file, uarg);
 	case MMAPDEV_IOC_KSUM:
 		return ioc_ksum(file, uarg);
+	case MMAPDEV_IOC_RESIZE:
+		return ioc_resize(file, uarg);
+	case MMAPDEV_IOC_PUNCH:
+		return ioc_punch(file, uarg);
 	default:
 		return -ENOTTY;
 	}
+}
+
+static long mmapdev_ioctl(struct file *file, unsigned int cmd,
+			  unsigned long arg)
+{
+	struct mmapdev *dev = file_dev(file);
+	int ret;
+
+	if (mmapdev_gone(dev))
+		return -ENODEV;
+
+	ret = ioc_do(file, cmd, (void __user *)arg);
+
+	/* Whatever it met, that was why. */
+	return ret && mmapdev_gone(dev) ? -ENODEV : ret;
 }
 
 const struct file_operations mmapdev_fops = {
@@ -347,6 +457,7 @@ const struct file_operations mmapdev_fops = {
 	.splice_read	= copy_splice_read,
 	.splice_write	= iter_file_splice_write,
 	.mmap		= mmapdev_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
 	.fsync		= mmapdev_fsync,
 	.unlocked_ioctl	= mmapdev_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,

@@ -20,7 +20,7 @@ static_assert(AT(info, commit_seq) == 40, "info");
 static_assert(AT(info, committed) == 48, "info");
 static_assert(AT(info, mode) == 56, "info");
 static_assert(AT(info, page_size) == 60, "info");
-static_assert(sizeof(struct mmapdev_ioc_info) == 64, "info");
+static_assert(sizeof(struct mmapdev_ioc_info) == 112, "info");
 static_assert(AT(set_mode, argsz) == 0, "set_mode");
 static_assert(AT(set_mode, flags) == 4, "set_mode");
 static_assert(AT(set_mode, mode) == 8, "set_mode");

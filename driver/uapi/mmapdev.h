@@ -12,7 +12,8 @@
  * and iommufd), and every struct has one layout for 32-bit and 64-bit callers.
  *
  * Offsets and lengths are bytes of the buffer. A range which overflows is
- * EOVERFLOW, one which ends beyond the buffer's size is ENXIO.
+ * EOVERFLOW, one which ends beyond the buffer's size is ENXIO. A device that
+ * was removed while open answers every call with ENODEV.
  */
 #ifndef _UAPI_LINUX_MMAPDEV_H
 #define _UAPI_LINUX_MMAPDEV_H
@@ -26,18 +27,33 @@
 #define MMAPDEV_IOC_DEMAND	0	/* at the first touch of each page */
 #define MMAPDEV_IOC_EAGER	1	/* all of them, at mmap time */
 
+/* When the buffer takes folios of more than one page. */
+#define MMAPDEV_IOC_HUGE_NEVER	0
+#define MMAPDEV_IOC_HUGE_ADVISE	1	/* a touch under madvise(MADV_HUGEPAGE) */
+#define MMAPDEV_IOC_HUGE_ALWAYS	2	/* wherever one fits */
+
 /**
  * struct mmapdev_ioc_info - argument of MMAPDEV_IOC_INFO
  * @argsz: size of this struct
  * @flags: 0
  * @size: bytes that the buffer has now
- * @max_size: the most bytes that it may have
+ * @max_size: the most bytes that it may have, and that a mapping may span
  * @resident: bytes for which it holds memory
  * @dirty: bytes written since they were last committed, in whole folios
  * @commit_seq: number of commits since the device was made
  * @committed: bytes that all these commits found dirty
  * @mode: how this open file maps, MMAPDEV_IOC_DEMAND or MMAPDEV_IOC_EAGER
  * @page_size: bytes in the smallest folio
+ * @folio_max: bytes in the largest folio that the buffer may take
+ * @huge: MMAPDEV_IOC_HUGE_NEVER, _ADVISE or _ALWAYS
+ * @maps: mmaps of the device so far
+ * @faults: page faults that came to the driver
+ * @mkwrites: first writes to a clean page of a mapping
+ * @resizes: changes of the size
+ * @punches: holes punched
+ *
+ * Of an older kernel the struct ends before @folio_max. Reading it is what
+ * poll() calls having seen the commits up to @commit_seq.
  */
 struct mmapdev_ioc_info {
 	__u32 argsz;
@@ -50,6 +66,13 @@ struct mmapdev_ioc_info {
 	__u64 committed;
 	__u32 mode;
 	__u32 page_size;
+	__u32 folio_max;
+	__u32 huge;
+	__u64 maps;
+	__u64 faults;
+	__u64 mkwrites;
+	__u64 resizes;
+	__u64 punches;
 };
 
 #define MMAPDEV_IOC_INFO	_IO(MMAPDEV_IOC_TYPE, 0x00)
@@ -114,5 +137,48 @@ struct mmapdev_ioc_ksum {
 };
 
 #define MMAPDEV_IOC_KSUM	_IO(MMAPDEV_IOC_TYPE, 0x03)
+
+/**
+ * struct mmapdev_ioc_resize - argument of MMAPDEV_IOC_RESIZE
+ * @argsz: size of this struct
+ * @flags: 0
+ * @size: what the buffer's size becomes: whole pages (else EINVAL), at most
+ *	max_size (else ENXIO); 0 is a size
+ *
+ * Growing adds zeros: touches beyond the old size, SIGBUS until now, work.
+ * Shrinking takes every page beyond the new size out of every mapping, private
+ * copies too, and frees it: touches of it are SIGBUS, and zeros after growing
+ * again. The file must be open for writing (EBADF). On an error the size is as
+ * it was: EINTR, ENOMEM (prealloc), EBUSY (the new end cuts a huge folio that
+ * direct I/O or a private eager mapping holds).
+ */
+struct mmapdev_ioc_resize {
+	__u32 argsz;
+	__u32 flags;
+	__u64 size;
+};
+
+#define MMAPDEV_IOC_RESIZE	_IO(MMAPDEV_IOC_TYPE, 0x04)
+
+/**
+ * struct mmapdev_ioc_punch - argument of MMAPDEV_IOC_PUNCH
+ * @argsz: size of this struct
+ * @flags: 0
+ * @offset: first byte, at the start of a page (else EINVAL)
+ * @length: bytes, whole pages (else EINVAL); 0 does nothing
+ *
+ * The range becomes a hole: its memory is freed, and it reads as zeros, in
+ * mappings as well; private copies stay. The file must be open for writing
+ * (EBADF). A huge folio that the range cuts and that something holds is
+ * zeroed there instead of freed.
+ */
+struct mmapdev_ioc_punch {
+	__u32 argsz;
+	__u32 flags;
+	__u64 offset;
+	__u64 length;
+};
+
+#define MMAPDEV_IOC_PUNCH	_IO(MMAPDEV_IOC_TYPE, 0x05)
 
 #endif /* _UAPI_LINUX_MMAPDEV_H */
