@@ -94,7 +94,7 @@ static int mmapdev_migrate_folio(struct address_space *mapping,
 }
 
 static const struct address_space_operations mmapdev_aops = {
-	.dirty_folio	= filemap_dirty_folio,
+	.dirty_folio	= mmapdev_dirty_folio,
 	.free_folio	= mmapdev_free_folio,
 	.migrate_folio	= mmapdev_migrate_folio,
 };

@@ -412,6 +412,35 @@ static int ioc_punch(struct file *file, void __user *uarg)
 	return ioc_put(&arg, sizeof(arg), uarg);
 }
 
+static int ioc_dirty(struct file *file, void __user *uarg)
+{
+	struct mmapdev *dev = file_dev(file);
+	struct mmapdev_ioc_dirty arg;
+	bool clear;
+	int ret;
+
+	ret = ioc_get(&arg, sizeof(arg),
+		      offsetofend(struct mmapdev_ioc_dirty, pages),
+		      MMAPDEV_IOC_DIRTY_CLEAR, uarg);
+	if (ret)
+		return ret;
+	clear = arg.flags & MMAPDEV_IOC_DIRTY_CLEAR;
+	if (!(file->f_mode & FMODE_READ) ||
+	    (clear && !(file->f_mode & FMODE_WRITE)))
+		return -EBADF;
+
+	ret = ioc_page_range(dev, arg.offset, arg.length);
+	if (ret)
+		return ret;
+
+	ret = mmapdev_dirty_pages(dev, arg.offset, arg.length, clear,
+				  u64_to_user_ptr(arg.bitmap), &arg.pages);
+	if (ret)
+		return ret;
+
+	return ioc_put(&arg, sizeof(arg), uarg);
+}
+
 static int ioc_do(struct file *file, unsigned int cmd, void __user *uarg)
 {
 	switch (cmd) {
@@ -427,6 +456,8 @@ static int ioc_do(struct file *file, unsigned int cmd, void __user *uarg)
 		return ioc_resize(file, uarg);
 	case MMAPDEV_IOC_PUNCH:
 		return ioc_punch(file, uarg);
+	case MMAPDEV_IOC_DIRTY:
+		return ioc_dirty(file, uarg);
 	default:
 		return -ENOTTY;
 	}

@@ -181,8 +181,11 @@ int mmapdev_buffer_punch(struct mmapdev *dev, loff_t pos, u64 length);
 void mmapdev_buffer_revoke(struct mmapdev *dev);
 
 /* commit.c */
+bool mmapdev_dirty_folio(struct address_space *mapping, struct folio *folio);
 int mmapdev_commit(struct mmapdev *dev, loff_t start, loff_t end);
 u64 mmapdev_dirty_bytes(struct mmapdev *dev);
+int mmapdev_dirty_pages(struct mmapdev *dev, loff_t pos, u64 length, bool clear,
+			void __user *bitmap, u64 *pages);
 
 /* mapping.c */
 int mmapdev_mmap(struct file *file, struct vm_area_struct *vma);

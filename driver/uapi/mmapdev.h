@@ -181,4 +181,40 @@ struct mmapdev_ioc_punch {
 
 #define MMAPDEV_IOC_PUNCH	_IO(MMAPDEV_IOC_TYPE, 0x05)
 
+/* Forget, in the same step, that the pages were written. */
+#define MMAPDEV_IOC_DIRTY_CLEAR	0x1
+
+/**
+ * struct mmapdev_ioc_dirty - argument of MMAPDEV_IOC_DIRTY
+ * @argsz: size of this struct
+ * @flags: 0 or MMAPDEV_IOC_DIRTY_CLEAR
+ * @offset: first byte, at the start of a page (else EINVAL)
+ * @length: bytes, whole pages (else EINVAL)
+ * @bitmap: address of a bitmap with one bit for each page of the range: page i
+ *	is bit i % 8, counted from the lowest, of byte i / 8; bits of the last
+ *	byte beyond the range are written as 0
+ * @pages: result: number of bits set
+ *
+ * A bit says that the page was written since the last clear that covered it.
+ * This record is apart from the one that commits clear: neither hides a write
+ * from the other. With MMAPDEV_IOC_DIRTY_CLEAR a write either is in the memory
+ * by the time the call returns, or sets the bit for the next call, or both.
+ * All pages of a folio share one record, which only a range that covers all of
+ * the folio clears. Pages that a writable eager mapping spans always count as
+ * written. A hole has no bit: INFO's punches and resizes tell of those.
+ *
+ * The file must be open for reading, to clear also for writing (EBADF). A
+ * page whose bit could not be stored (EFAULT, EINTR) keeps its record.
+ */
+struct mmapdev_ioc_dirty {
+	__u32 argsz;
+	__u32 flags;
+	__u64 offset;
+	__u64 length;
+	__u64 bitmap;
+	__u64 pages;
+};
+
+#define MMAPDEV_IOC_DIRTY	_IO(MMAPDEV_IOC_TYPE, 0x06)
+
 #endif /* _UAPI_LINUX_MMAPDEV_H */
