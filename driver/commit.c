@@ -15,6 +15,8 @@
  * between. Eager mappings know no faults, so that what a writable one covers
  * keeps both, for as long as that mapping lives.
  */
+#include <linux/eventfd.h>
+#include <linux/poll.h>
 #include <linux/rcupdate_wait.h>
 #include <linux/rmap.h>
 #include <linux/sched/signal.h>
@@ -88,6 +90,22 @@ static size_t commit_folio(struct mmapdev *dev, struct folio *folio)
 }
 
 /**
+ * mmapdev_notify - wake who waits for commits
+ * @dev: the device, after a commit or its removal
+ */
+void mmapdev_notify(struct mmapdev *dev)
+{
+	struct mmapdev_file *mfile;
+
+	wake_up_poll(&dev->commit_wait, EPOLLIN | EPOLLRDNORM |
+		     (mmapdev_gone(dev) ? EPOLLHUP | EPOLLERR : 0));
+	spin_lock(&dev->listeners_lock);
+	list_for_each_entry(mfile, &dev->listeners, listener)
+		eventfd_signal(mfile->eventfd);
+	spin_unlock(&dev->listeners_lock);
+}
+
+/**
  * mmapdev_commit - commit the dirty folios of a range
  * @dev: the device
  * @start: first byte
@@ -128,8 +146,10 @@ int mmapdev_commit(struct mmapdev *dev, loff_t start, loff_t end)
 	atomic64_add(bytes, &dev->committed);
 	if (mmapdev_gone(dev))
 		ret = -ENODEV;
-	if (!ret)
+	if (!ret) {
 		atomic64_inc(&dev->commit_seq);
+		mmapdev_notify(dev);
+	}
 	mutex_unlock(&dev->commit_lock);
 
 	return ret;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The node: open, read, write, seek, sync and ioctl.
+ * The node: open, read, write, seek, poll, sync and ioctl.
  *
  * read and write copy between the caller and the buffer's folios, a page at a
  * time. No lock that a page fault takes is held while the caller's memory is
  * touched with faults enabled, because that memory may be a mapping of this
  * very device.
  */
+#include <linux/eventfd.h>
 #include <linux/module.h>
 #include <linux/overflow.h>
+#include <linux/poll.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/splice.h>
@@ -32,6 +34,8 @@ static int mmapdev_open(struct inode *inode, struct file *file)
 	mmapdev_get(dev);
 	mfile->dev = dev;
 	mfile->mode = dev->config.mode;
+	atomic64_set(&mfile->seen, atomic64_read(&dev->commit_seq));
+	INIT_LIST_HEAD(&mfile->listener);
 	file->private_data = mfile;
 	/* Every node that leads here shares the one address space. */
 	file->f_mapping = dev->buffer->i_mapping;
@@ -39,10 +43,31 @@ static int mmapdev_open(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* Returns the eventfd that was set before. */
+static struct eventfd_ctx *listen(struct mmapdev_file *mfile,
+				  struct eventfd_ctx *eventfd)
+{
+	struct mmapdev *dev = mfile->dev;
+	struct eventfd_ctx *old;
+
+	spin_lock(&dev->listeners_lock);
+	old = mfile->eventfd;
+	mfile->eventfd = eventfd;
+	list_del_init(&mfile->listener);
+	if (eventfd)
+		list_add(&mfile->listener, &dev->listeners);
+	spin_unlock(&dev->listeners_lock);
+
+	return old;
+}
+
 static int mmapdev_release(struct inode *inode, struct file *file)
 {
 	struct mmapdev_file *mfile = file->private_data;
+	struct eventfd_ctx *eventfd = listen(mfile, NULL);
 
+	if (eventfd)
+		eventfd_ctx_put(eventfd);
 	mmapdev_put(mfile->dev);
 	kfree(mfile);
 
@@ -72,6 +97,21 @@ static loff_t mmapdev_llseek(struct file *file, loff_t offset, int whence)
 	}
 
 	return fixed_size_llseek(file, offset, whence, size);
+}
+
+static __poll_t mmapdev_poll(struct file *file, struct poll_table_struct *wait)
+{
+	struct mmapdev_file *mfile = file->private_data;
+	struct mmapdev *dev = mfile->dev;
+	__poll_t events = EPOLLOUT | EPOLLWRNORM;
+
+	poll_wait(file, &dev->commit_wait, wait);
+	if (atomic64_read(&dev->commit_seq) != atomic64_read(&mfile->seen))
+		events |= EPOLLIN | EPOLLRDNORM;
+	if (mmapdev_gone(dev))
+		events |= EPOLLHUP | EPOLLERR;
+
+	return events;
 }
 
 static ssize_t mmapdev_read_iter(struct kiocb *iocb, struct iov_iter *to)
@@ -286,7 +326,11 @@ static int ioc_info(struct mmapdev_file *mfile, void __user *uarg)
 	info.folio_max = mmapdev_folio_max(dev);
 	info.huge = dev->config.huge;
 
-	return ioc_put(&info, sizeof(info), uarg);
+	ret = ioc_put(&info, sizeof(info), uarg);
+	if (!ret)
+		atomic64_set(&mfile->seen, info.commit_seq);
+
+	return ret;
 }
 
 static int ioc_set_mode(struct mmapdev_file *mfile, void __user *uarg)
@@ -441,6 +485,29 @@ static int ioc_dirty(struct file *file, void __user *uarg)
 	return ioc_put(&arg, sizeof(arg), uarg);
 }
 
+static int ioc_eventfd(struct mmapdev_file *mfile, void __user *uarg)
+{
+	struct mmapdev_ioc_eventfd arg;
+	struct eventfd_ctx *eventfd = NULL;
+	int ret;
+
+	ret = ioc_get(&arg, sizeof(arg),
+		      offsetofend(struct mmapdev_ioc_eventfd, fd), 0, uarg);
+	if (ret)
+		return ret;
+
+	if (arg.fd != -1)
+		eventfd = eventfd_ctx_fdget(arg.fd);
+	if (IS_ERR(eventfd))
+		return PTR_ERR(eventfd);
+
+	eventfd = listen(mfile, eventfd);
+	if (eventfd)
+		eventfd_ctx_put(eventfd);
+
+	return ioc_put(&arg, sizeof(arg), uarg);
+}
+
 static int ioc_do(struct file *file, unsigned int cmd, void __user *uarg)
 {
 	switch (cmd) {
@@ -458,6 +525,8 @@ static int ioc_do(struct file *file, unsigned int cmd, void __user *uarg)
 		return ioc_punch(file, uarg);
 	case MMAPDEV_IOC_DIRTY:
 		return ioc_dirty(file, uarg);
+	case MMAPDEV_IOC_EVENTFD:
+		return ioc_eventfd(file->private_data, uarg);
 	default:
 		return -ENOTTY;
 	}
@@ -487,6 +556,7 @@ const struct file_operations mmapdev_fops = {
 	.write_iter	= mmapdev_write_iter,
 	.splice_read	= copy_splice_read,
 	.splice_write	= iter_file_splice_write,
+	.poll		= mmapdev_poll,
 	.mmap		= mmapdev_mmap,
 	.get_unmapped_area = thp_get_unmapped_area,
 	.fsync		= mmapdev_fsync,

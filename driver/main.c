@@ -386,6 +386,9 @@ static struct mmapdev *mmapdev_alloc(const struct mmapdev_config *config)
 		dev->config.max_size = config->size;
 	mutex_init(&dev->resize_lock);
 	mutex_init(&dev->commit_lock);
+	init_waitqueue_head(&dev->commit_wait);
+	spin_lock_init(&dev->listeners_lock);
+	INIT_LIST_HEAD(&dev->listeners);
 	mutex_init(&dev->eagers_lock);
 	dev->eagers = RB_ROOT_CACHED;
 
@@ -498,6 +501,7 @@ void mmapdev_remove(struct mmapdev *dev)
 {
 	misc_deregister(&dev->misc);
 	mmapdev_buffer_revoke(dev);
+	mmapdev_notify(dev);
 	ida_free(&numbers, dev->number);
 	mmapdev_put(dev);
 }

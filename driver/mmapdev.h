@@ -36,6 +36,7 @@
 #include <linux/rbtree.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
+#include <linux/wait.h>
 
 #include "uapi/mmapdev.h"
 
@@ -92,6 +93,9 @@ struct mmapdev_config {
  * @commit_lock: one commit at a time, and none while a huge folio is split
  * @commit_seq: commits so far, written under @commit_lock
  * @committed: bytes that these found dirty, written under @commit_lock
+ * @commit_wait: who polls for commits
+ * @listeners_lock: protects @listeners
+ * @listeners: open files that have an eventfd
  * @eagers_lock: protects @eagers
  * @eagers: eager mappings, by the pages that they span, see mapping.c
  * @counters: what happened so far
@@ -108,19 +112,30 @@ struct mmapdev {
 	struct mutex commit_lock;	/* commit_seq, committed */
 	atomic64_t commit_seq;
 	atomic64_t committed;
+	wait_queue_head_t commit_wait;
+	spinlock_t listeners_lock;	/* listeners */
+	struct list_head listeners;
 	struct mutex eagers_lock;	/* eagers */
 	struct rb_root_cached eagers;
 	struct mmapdev_counters __percpu *counters;
 };
 
+struct eventfd_ctx;
+
 /**
  * struct mmapdev_file - one open file of a device
  * @dev: the device
  * @mode: MMAPDEV_IOC_DEMAND or _EAGER, how its later mmaps map
+ * @seen: the commit sequence number that it was last told
+ * @listener: in @dev->listeners, under @dev->listeners_lock
+ * @eventfd: told at every commit, or NULL, under @dev->listeners_lock
  */
 struct mmapdev_file {
 	struct mmapdev *dev;
 	u32 mode;
+	atomic64_t seen;
+	struct list_head listener;
+	struct eventfd_ctx *eventfd;
 };
 
 static inline loff_t mmapdev_size(const struct mmapdev *dev)
@@ -183,6 +198,7 @@ void mmapdev_buffer_revoke(struct mmapdev *dev);
 /* commit.c */
 bool mmapdev_dirty_folio(struct address_space *mapping, struct folio *folio);
 int mmapdev_commit(struct mmapdev *dev, loff_t start, loff_t end);
+void mmapdev_notify(struct mmapdev *dev);
 u64 mmapdev_dirty_bytes(struct mmapdev *dev);
 int mmapdev_dirty_pages(struct mmapdev *dev, loff_t pos, u64 length, bool clear,
 			void __user *bitmap, u64 *pages);

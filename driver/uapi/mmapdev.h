@@ -217,4 +217,22 @@ struct mmapdev_ioc_dirty {
 
 #define MMAPDEV_IOC_DIRTY	_IO(MMAPDEV_IOC_TYPE, 0x06)
 
+/**
+ * struct mmapdev_ioc_eventfd - argument of MMAPDEV_IOC_EVENTFD
+ * @argsz: size of this struct
+ * @flags: 0
+ * @fd: an eventfd (else EBADF, EINVAL), -1 for none
+ *
+ * One is added to the eventfd at every commit of the device, by whomever, and
+ * when the device is removed. An open file has one eventfd: a second call
+ * replaces it, close() of the last descriptor ends it.
+ */
+struct mmapdev_ioc_eventfd {
+	__u32 argsz;
+	__u32 flags;
+	__s32 fd;
+};
+
+#define MMAPDEV_IOC_EVENTFD	_IO(MMAPDEV_IOC_TYPE, 0x07)
+
 #endif /* _UAPI_LINUX_MMAPDEV_H */
