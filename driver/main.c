@@ -477,6 +477,7 @@ struct mmapdev *mmapdev_create(const struct mmapdev_config *config)
 	dev->misc.minor = MISC_DYNAMIC_MINOR;
 	dev->misc.name = dev->name;
 	dev->misc.fops = &mmapdev_fops;
+	dev->misc.groups = mmapdev_groups;
 	/* 0 means 0600 to misc_register(): S_IFCHR alone says no permission. */
 	dev->misc.mode = config->node_mode | S_IFCHR;
 	ret = misc_register(&dev->misc);

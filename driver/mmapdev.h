@@ -180,6 +180,9 @@ void mmapdev_remove(struct mmapdev *dev);
 void mmapdev_get(struct mmapdev *dev);
 void mmapdev_put(struct mmapdev *dev);
 
+/* sysfs.c */
+extern const struct attribute_group *mmapdev_groups[];
+
 /* buffer.c */
 int mmapdev_fs_init(void);
 void mmapdev_fs_exit(void);
