@@ -33,6 +33,7 @@
 
 #include "compat.h"
 #include "mmapdev.h"
+#include "trace.h"
 #include "uapi/mmapdev.h"
 
 #define MMAPDEV_MAGIC 0x6d6d6170 /* "mmap" */
@@ -618,6 +619,7 @@ int mmapdev_buffer_resize(struct mmapdev *dev, loff_t size)
 		ret = buffer_shrink(dev, size);
 	if (!ret && size != old) {
 		mmapdev_count(dev, MMAPDEV_RESIZES);
+		trace_mmapdev_resize(dev, old, size);
 	}
 	mutex_unlock(&dev->resize_lock);
 
@@ -665,6 +667,7 @@ int mmapdev_buffer_punch(struct mmapdev *dev, loff_t pos, u64 length)
 	if (fresh)
 		buffer_zap_eager(dev, first, end - 1, false);
 	mmapdev_count(dev, MMAPDEV_PUNCHES);
+	trace_mmapdev_punch(dev, pos, length);
 
 unlock:
 	mutex_unlock(&dev->resize_lock);
@@ -684,6 +687,7 @@ void mmapdev_buffer_revoke(struct mmapdev *dev)
 	WRITE_ONCE(dev->gone, true);
 	buffer_shrink(dev, 0);
 	mutex_unlock(&dev->resize_lock);
+	trace_mmapdev_revoke(dev);
 }
 
 /**

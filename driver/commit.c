@@ -25,6 +25,7 @@
 
 #include "compat.h"
 #include "mmapdev.h"
+#include "trace.h"
 
 /* We have no writeback: its third tag is free. */
 #define MMAPDEV_TAG_WRITTEN PAGECACHE_TAG_TOWRITE
@@ -147,7 +148,9 @@ int mmapdev_commit(struct mmapdev *dev, loff_t start, loff_t end)
 	if (mmapdev_gone(dev))
 		ret = -ENODEV;
 	if (!ret) {
-		atomic64_inc(&dev->commit_seq);
+		u64 seq = atomic64_inc_return(&dev->commit_seq);
+
+		trace_mmapdev_commit(dev, start, end, bytes, seq);
 		mmapdev_notify(dev);
 	}
 	mutex_unlock(&dev->commit_lock);

@@ -18,6 +18,9 @@
 
 #include "mmapdev.h"
 
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
 #define DEVICES_MAX 64
 
 const char * const mmapdev_mode_names[] = {

@@ -51,6 +51,7 @@
 
 #include "compat.h"
 #include "mmapdev.h"
+#include "trace.h"
 
 /* Is a fault of this VMA to be served by a huge folio? */
 static bool wants_huge(struct mmapdev *dev, struct vm_area_struct *vma)
@@ -61,7 +62,7 @@ static bool wants_huge(struct mmapdev *dev, struct vm_area_struct *vma)
 	return mmapdev_huge_always(dev) && !(vma->vm_flags & VM_NOHUGEPAGE);
 }
 
-/* mmapdev_folio_lock() for a fault, which is counted. */
+/* mmapdev_folio_lock() for a fault, which is counted and traced. */
 static struct folio *fault_folio(struct mmapdev *dev, struct vm_fault *vmf,
 				 pgoff_t index)
 {
@@ -69,6 +70,9 @@ static struct folio *fault_folio(struct mmapdev *dev, struct vm_fault *vmf,
 
 	folio = mmapdev_folio_lock(dev, index, wants_huge(dev, vmf->vma));
 	mmapdev_count(dev, MMAPDEV_FAULTS);
+	trace_mmapdev_fault(dev, index, vmf->flags & FAULT_FLAG_WRITE,
+			    IS_ERR(folio) ? -1 : folio_order(folio),
+			    PTR_ERR_OR_ZERO(folio));
 
 	return folio;
 }
@@ -101,6 +105,7 @@ static vm_fault_t mmapdev_page_mkwrite(struct vm_fault *vmf)
 	}
 	folio_mark_dirty(folio);
 	mmapdev_count(mfile->dev, MMAPDEV_MKWRITES);
+	trace_mmapdev_mkwrite(mfile->dev, vmf->pgoff);
 
 	return VM_FAULT_LOCKED;
 }
@@ -544,21 +549,13 @@ static int mmap_eager(struct mmapdev *dev, struct vm_area_struct *vma)
 	return eager_remap(eager, vma);
 }
 
-/**
- * mmapdev_mmap - map a range of the window
- * @file: an open file of the device
- * @vma: the new VMA
- *
- * Return: 0 or a negative errno: -EACCES for PROT_EXEC, -EOVERFLOW, -ENXIO for
- * a range that ends beyond max_size, -ENODEV, and for an eager mapping -ENOMEM,
- * -ENFILE, -EINTR.
- */
-int mmapdev_mmap(struct file *file, struct vm_area_struct *vma)
+/* *eager tells how it was mapped. */
+static int mmap_window(struct mmapdev_file *mfile, struct vm_area_struct *vma,
+		       bool *eager)
 {
-	struct mmapdev_file *mfile = file->private_data;
 	struct mmapdev *dev = mfile->dev;
 	pgoff_t end;
-	int ret = 0;
+	int ret;
 
 	if (mmapdev_gone(dev))
 		return -ENODEV;
@@ -574,10 +571,36 @@ int mmapdev_mmap(struct file *file, struct vm_area_struct *vma)
 
 	vm_flags_clear(vma, VM_MAYEXEC);
 	vma->vm_ops = &mmapdev_demand_ops;
-	if (READ_ONCE(mfile->mode) == MMAPDEV_IOC_EAGER)
-		ret = min(mmap_eager(dev, vma), 0);
+	if (READ_ONCE(mfile->mode) == MMAPDEV_IOC_DEMAND)
+		return 0;
+
+	ret = mmap_eager(dev, vma);
+	*eager = ret <= 0;
+
+	return min(ret, 0);
+}
+
+/**
+ * mmapdev_mmap - map a range of the window
+ * @file: an open file of the device
+ * @vma: the new VMA
+ *
+ * Return: 0 or a negative errno: -EACCES for PROT_EXEC, -EOVERFLOW, -ENXIO for
+ * a range that ends beyond max_size, -ENODEV, and for an eager mapping -ENOMEM,
+ * -ENFILE, -EINTR.
+ */
+int mmapdev_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct mmapdev_file *mfile = file->private_data;
+	loff_t offset = (loff_t)vma->vm_pgoff << PAGE_SHIFT;
+	bool eager = false;
+	int ret;
+
+	ret = mmap_window(mfile, vma, &eager);
 	if (!ret)
-		mmapdev_count(dev, MMAPDEV_MAPS);
+		mmapdev_count(mfile->dev, MMAPDEV_MAPS);
+	trace_mmapdev_map(mfile->dev, offset, vma->vm_end - vma->vm_start,
+			  vma->vm_flags & VM_MAYSHARE, eager, ret);
 
 	return ret;
 }
