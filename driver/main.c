@@ -570,8 +570,14 @@ static int __init mmapdev_init(void)
 	if (ret)
 		goto exit_fs;
 
+	ret = mmapdev_config_init();
+	if (ret)
+		goto remove;
+
 	return 0;
 
+remove:
+	remove_devices();
 exit_fs:
 	mmapdev_fs_exit();
 
@@ -581,6 +587,7 @@ module_init(mmapdev_init);
 
 static void __exit mmapdev_exit(void)
 {
+	mmapdev_config_exit();
 	remove_devices();
 	mmapdev_fs_exit();
 }

@@ -180,6 +180,10 @@ void mmapdev_remove(struct mmapdev *dev);
 void mmapdev_get(struct mmapdev *dev);
 void mmapdev_put(struct mmapdev *dev);
 
+/* config.c */
+int mmapdev_config_init(void);
+void mmapdev_config_exit(void);
+
 /* sysfs.c */
 extern const struct attribute_group *mmapdev_groups[];
 
