@@ -27,6 +27,7 @@ from verdict import CLEAN_EXIT, VERDICTS, Ktap, Run, verdict  # noqa: F401
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
 BUILD = os.path.join(TOP, "build")
+DEFAULT_LANE = "6.12"   # where nobody chose, as in `make run`
 
 SILENCE = 40            # seconds without a word from init, which speaks each second
 BOOT_TIME = 90          # seconds
@@ -208,7 +209,7 @@ def command_line(spec, kernel, work):
     argv += ["-chardev", f"file,id=control,path={work}/control",
              "-device", "isa-debugcon,iobase=0xe9,chardev=control",
              "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
-             # A disk for direct I/O: both kernels have NVMe built in.
+             # A disk for direct I/O: Debian's kernels have NVMe built in.
              "-drive", f"if=none,id=scratch,format=raw,file={work}/scratch,cache=unsafe",
              "-device", "nvme,serial=scratch,drive=scratch"]
     return argv + (["-s", "-S"] if spec.gdb else [])
