@@ -8,7 +8,7 @@ endif
 KDIR ?= /lib/modules/$(shell uname -r)/build
 OUT := $(CURDIR)/build
 
-.PHONY: all modules modules_install lib tool tour selftests install run check \
+.PHONY: all modules modules_install lib tool tour selftests abi32 install run check \
 	static host-check clean help
 
 all: modules lib tool
@@ -26,7 +26,7 @@ help:
 	@echo '  make run [KERNELS=6.12]               see the device at work'
 	@echo '  make check [TESTS="cow msync"] [KERNELS=6.12]'
 	@echo '                                        every test; TESTS may also name'
-	@echo '                                        static, host and harness'
+	@echo '                                        static, host, harness, tool, tour, abi32'
 	@echo '  qemu/run --help                       try your own program'
 	@echo '  make clean                            remove what was built'
 
@@ -54,12 +54,14 @@ $(OUT)/include/linux/mmapdev.h: driver/uapi/mmapdev.h
 	@mkdir -p $(@D)
 	cp $< $@
 
-# static: they run in a VM which has no libraries of their own.
-selftests: $(OUT)/include/linux/mmapdev.h
+# static: they run in a VM which has no libraries of their own. abi32 is apart
+# because it wants a 32-bit libc.
+selftests abi32: $(OUT)/include/linux/mmapdev.h
 	@mkdir -p '$(OUT)/selftests'
 	ksft="$$(qemu/fetch source)/tools/testing/selftests" && \
 	$(MAKE) -C selftests OUTPUT='$(OUT)/selftests' KSFT_DIR="$$ksft" \
-		KHDR_INCLUDES='-isystem $(OUT)/include' USERLDFLAGS=-static
+		KHDR_INCLUDES='-isystem $(OUT)/include' USERLDFLAGS=-static \
+		$(if $(filter abi32,$@),'$(OUT)/selftests/abi32')
 
 run:
 	@qemu/setup

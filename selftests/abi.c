@@ -255,7 +255,7 @@ TEST_F(abi, a_bad_pointer_is_efault)
 {
 	void *bad[] = {
 		NULL, (void *)1, self->edge + PAGE,
-		(void *)(~0ul - 8), (void *)(~0ul << 47),
+		(void *)(~0ul - 8), (void *)(uintptr_t)(~0ull << 47),
 	};
 	size_t i, j;
 
@@ -355,7 +355,7 @@ TEST_F(abi, a_range_that_overflows_is_eoverflow)
 		__u64 length;
 	} bad[] = {
 		{ ~0ull, 1 }, { ~0ull, ~0ull }, { 1, ~0ull }, { 8, -8ull },
-		{ 1ull << 63, 1ull << 63 }, { PAGE, -PAGE },
+		{ 1ull << 63, 1ull << 63 }, { PAGE, -(__u64)PAGE },
 	};
 	__u32 sum;
 	size_t i;
