@@ -81,7 +81,7 @@ def build_init():
     target = os.path.join(BUILD, "qemu", "init")
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if not os.path.exists(target) or os.path.getmtime(target) < os.path.getmtime(source):
-        part = f"{target}.{os.getpid()}"
+        part = f"{target}.{threading.get_native_id()}"
         tool("gcc", "-O2", "-Wall", "-Wextra", "-static", "-o", part, source)
         os.rename(part, target)
     return target
