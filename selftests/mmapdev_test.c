@@ -74,6 +74,27 @@ int device_sum(int fd, __u64 offset, __u64 length, __u32 *sum)
 	return 0;
 }
 
+int device_resize(int fd, __u64 size)
+{
+	struct mmapdev_ioc_resize arg = {
+		.argsz = sizeof(arg),
+		.size = size,
+	};
+
+	return ioctl(fd, MMAPDEV_IOC_RESIZE, &arg) ? -errno : 0;
+}
+
+int device_punch(int fd, __u64 offset, __u64 length)
+{
+	struct mmapdev_ioc_punch arg = {
+		.argsz = sizeof(arg),
+		.offset = offset,
+		.length = length,
+	};
+
+	return ioctl(fd, MMAPDEV_IOC_PUNCH, &arg) ? -errno : 0;
+}
+
 int device_clear(int fd, size_t length)
 {
 	int err = device_fill(fd, 0, length, 0);
@@ -430,4 +451,16 @@ ssize_t file_read(const char *path, char *text, size_t room)
 	text[got < 0 ? 0 : got] = 0;
 	close(fd);
 	return got;
+}
+
+unsigned long free_memory(void)
+{
+	char text[4096];
+	char *at;
+
+	file_write("/proc/sys/vm/drop_caches", "3");
+	if (file_read("/proc/meminfo", text, sizeof(text)) < 0)
+		return 0;
+	at = strstr(text, "MemFree:");
+	return at ? strtoul(at + 8, NULL, 10) * 1024 : 0;
 }

@@ -40,6 +40,8 @@ int device_set_mode(int fd, __u32 mode);
 int device_info(int fd, struct mmapdev_ioc_info *info);
 int device_fill(int fd, __u64 offset, __u64 length, __u64 pattern);
 int device_sum(int fd, __u64 offset, __u64 length, __u32 *crc32c);
+int device_resize(int fd, __u64 size);
+int device_punch(int fd, __u64 offset, __u64 length);
 /* Fills with zeros, and commits all that is dirty. */
 int device_clear(int fd, size_t length);
 
@@ -123,6 +125,9 @@ int module_load(const char *params);
 int module_unload(void);
 /* Unloads it if need be and loads it with these, or MMAPDEV_PARAMS if NULL. */
 int module_reload(const char *params);
+
+/* MemFree, after what can be dropped was. */
+unsigned long free_memory(void);
 
 int file_write(const char *path, const char *text);
 ssize_t file_read(const char *path, char *text, size_t room);

@@ -251,18 +251,6 @@ TEST_F(module, a_device_mapped_by_a_child_is_not_unloaded)
 	EXPECT_EQ(0, module_unload());
 }
 
-static unsigned long free_memory(void)
-{
-	char text[4096];
-	char *at;
-
-	file_write("/proc/sys/vm/drop_caches", "3");
-	if (file_read("/proc/meminfo", text, sizeof(text)) < 0)
-		return 0;
-	at = strstr(text, "MemFree:");
-	return at ? strtoul(at + 8, NULL, 10) * 1024 : 0;
-}
-
 TEST_F_TIMEOUT(module, unloading_gives_its_memory_back, 180)
 {
 	const size_t size = 16 << 20;
