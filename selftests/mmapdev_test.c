@@ -455,12 +455,20 @@ ssize_t file_read(const char *path, char *text, size_t room)
 
 unsigned long free_memory(void)
 {
-	char text[4096];
-	char *at;
+	unsigned long pages = 0;
+	unsigned long more;
+	char line[256];
+	FILE *zones;
 
 	file_write("/proc/sys/vm/drop_caches", "3");
-	if (file_read("/proc/meminfo", text, sizeof(text)) < 0)
+	zones = fopen("/proc/zoneinfo", "re");
+	if (!zones)
 		return 0;
-	at = strstr(text, "MemFree:");
-	return at ? strtoul(at + 8, NULL, 10) * 1024 : 0;
+	while (fgets(line, sizeof(line), zones)) {
+		if (sscanf(line, " nr_free_pages %lu", &more) == 1 ||
+		    sscanf(line, " count: %lu", &more) == 1)
+			pages += more;
+	}
+	fclose(zones);
+	return pages * PAGE;
 }

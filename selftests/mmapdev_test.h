@@ -126,7 +126,7 @@ int module_unload(void);
 /* Unloads it if need be and loads it with these, or MMAPDEV_PARAMS if NULL. */
 int module_reload(const char *params);
 
-/* MemFree, after what can be dropped was. */
+/* Free memory, and what each CPU keeps to itself; MemFree is without that. */
 unsigned long free_memory(void);
 
 int file_write(const char *path, const char *text);
