@@ -134,6 +134,44 @@ TEST_F(module, demand_is_the_mode_when_none_is_named)
 	close(fd);
 }
 
+TEST_F(module, memory_is_taken_at_once_with_prealloc)
+{
+	const size_t size = 1 << 20;
+	unsigned char *data;
+	int fd;
+
+	ASSERT_EQ(0, module_load("size=1M max_size=4M prealloc=1"));
+	fd = device_open(O_RDWR, DEMAND);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(size, info_of(fd).resident);
+	EXPECT_EQ(0, info_of(fd).dirty);
+	EXPECT_EQ(pattern_sum(0, size, 0), sum_of(fd, 0, size));
+	data = map(fd, 4 * size, RW, MAP_SHARED, 0);
+	ASSERT_NE(NULL, data);
+	EXPECT_TRUE(bytes_are(data, 0, size));
+	EXPECT_EQ(size, info_of(fd).resident);
+
+	/* So is what a resize adds, and only that: a hole stays one. */
+	ASSERT_EQ(0, device_punch(fd, 0, PAGE));
+	EXPECT_EQ(size - PAGE, info_of(fd).resident);
+	ASSERT_EQ(0, device_resize(fd, 2 * size));
+	EXPECT_EQ(2 * size - PAGE, info_of(fd).resident);
+	EXPECT_EQ(pattern_sum(0, size, 0), sum_of(fd, size, size));
+	ASSERT_EQ(0, device_resize(fd, PAGE));
+	EXPECT_EQ(0, info_of(fd).resident);
+	ASSERT_EQ(0, device_resize(fd, 4 * size));
+	EXPECT_EQ(4 * size - PAGE, info_of(fd).resident);
+	munmap(data, 4 * size);
+	close(fd);
+
+	ASSERT_EQ(0, module_unload());
+	ASSERT_EQ(0, module_load("size=1M prealloc=0"));
+	fd = device_open(O_RDWR, DEMAND);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, info_of(fd).resident);
+	close(fd);
+}
+
 TEST_F(module, node_mode_is_the_permission_of_the_node)
 {
 	const struct {
@@ -277,6 +315,39 @@ TEST_F_TIMEOUT(module, unloading_gives_its_memory_back, 180)
 	}
 	/* Of 128 MiB not an eighth is amiss. */
 	EXPECT_LT(before, free_memory() + size);
+}
+
+TEST_F_TIMEOUT(module, prealloc_of_more_than_there_is_is_enomem, 120)
+{
+	unsigned long memory = free_memory();
+	char params[96];
+	int fd, i;
+
+	/* A quarter more than there is. */
+	snprintf(params, sizeof(params), "size=%luM prealloc=1",
+		 memory / 4 * 5 >> 20);
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(-ENOMEM, module_load(params));
+		EXPECT_EQ(-1, access(DEVICE, F_OK));
+		EXPECT_LT(memory / 8 * 7, free_memory());
+	}
+
+	snprintf(params, sizeof(params), "size=64K max_size=%luM prealloc=1",
+		 memory / 4 * 5 >> 20);
+	ASSERT_EQ(0, module_load(params));
+	fd = device_open(O_RDWR, DEMAND);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, device_fill(fd, 0, 16 * PAGE, pattern_of(0)));
+	EXPECT_EQ(-ENOMEM, device_resize(fd, info_of(fd).max_size));
+	EXPECT_EQ(16 * PAGE, size_of(fd));
+	EXPECT_EQ(16 * PAGE, info_of(fd).resident);
+	EXPECT_EQ(0, info_of(fd).resizes);
+	EXPECT_EQ(pattern_sum(0, 16 * PAGE, pattern_of(0)),
+		  sum_of(fd, 0, 16 * PAGE));
+	EXPECT_LT(memory / 8 * 7, free_memory());
+	EXPECT_EQ(0, device_resize(fd, 1 << 20));
+	EXPECT_EQ(1 << 20, info_of(fd).resident);
+	close(fd);
 }
 
 TEST_F(module, a_new_device_is_zeros)

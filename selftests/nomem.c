@@ -137,4 +137,79 @@ TEST_F_TIMEOUT(nomem, populating_is_told, 60)
 	EXPECT_EQ(0, child_run(populate_all, &self->fd));
 }
 
+static int grow_preallocated(void *arg)
+{
+	int fd = *(int *)arg;
+
+	return !(holds(join_the_group()) &&
+		 holds(device_resize(fd, 2 * SIZE) == -ENOMEM) &&
+		 holds(size_of(fd) == SIZE) &&
+		 holds(info_of(fd).resident == SIZE) &&
+		 holds(!device_resize(fd, SIZE + PAGE)) &&
+		 holds(info_of(fd).resident == SIZE + PAGE));
+}
+
+TEST_F_TIMEOUT(nomem, growing_what_is_preallocated_is_enomem, 60)
+{
+	close(self->fd);
+	ASSERT_EQ(0, module_reload("size=16M max_size=64M prealloc=1"));
+	self->fd = device_open(O_RDWR, DEMAND);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, device_fill(self->fd, 0, PAGE, pattern_of(7)));
+	EXPECT_EQ(SIZE, info_of(self->fd).resident);
+	EXPECT_EQ(0, child_run(grow_preallocated, &self->fd));
+}
+
+static int load_preallocated(void *arg)
+{
+	(void)arg;
+	return !(holds(join_the_group()) &&
+		 holds(module_load("size=16M prealloc=1") == -ENOMEM));
+}
+
+TEST_F_TIMEOUT(nomem, preallocating_at_load_is_enomem, 60)
+{
+	close(self->fd);
+	ASSERT_EQ(0, module_unload());
+	EXPECT_EQ(0, child_run(load_preallocated, NULL));
+	EXPECT_EQ(-1, access(DEVICE, F_OK));
+	ASSERT_EQ(0, module_load("size=16M prealloc=1"));
+	self->fd = device_open(O_RDWR, DEMAND);
+	ASSERT_LE(0, self->fd);
+	EXPECT_EQ(SIZE, info_of(self->fd).resident);
+	ASSERT_EQ(0, device_fill(self->fd, 0, PAGE, pattern_of(7)));
+}
+
+/* Growing takes no memory, so it cannot want any: the touch does. */
+static int grow_and_touch(void *arg)
+{
+	int fd = *(int *)arg;
+	unsigned char *data;
+	size_t at;
+
+	if (!holds(join_the_group()) || !holds(!device_resize(fd, 4 * SIZE)))
+		return 1;
+	data = map(fd, 4 * SIZE, RW, MAP_SHARED, 0);
+	if (!holds(data))
+		return 1;
+	for (at = PAGE; at < 4 * SIZE; at += PAGE) {
+		if (fault_of_write(data + at, 1).sig)
+			break;
+	}
+	return !(holds(at > PAGE) && holds(at < 4 * SIZE) &&
+		 holds(!device_resize(fd, PAGE)) &&
+		 holds(!device_resize(fd, SIZE)) &&
+		 holds(!fault_of_write(data + PAGE, 1).sig));
+}
+
+TEST_F_TIMEOUT(nomem, memory_that_a_shrink_frees_can_be_had_again, 60)
+{
+	close(self->fd);
+	ASSERT_EQ(0, module_reload("size=16M max_size=64M"));
+	self->fd = device_open(O_RDWR, DEMAND);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, device_fill(self->fd, 0, PAGE, pattern_of(7)));
+	EXPECT_EQ(0, child_run(grow_and_touch, &self->fd));
+}
+
 TEST_HARNESS_MAIN
