@@ -1302,4 +1302,122 @@ TEST_F_TIMEOUT(size, all_see_the_old_one_or_the_new_one, 60)
 	EXPECT_LT(0, seen[1]);
 }
 
+/* Huge folios that somebody reads and writes while they are cut in two. */
+#define TWO	((size_t)4 << 20)
+#define MARK	0x5a
+
+static void cut_huge_folios(struct duel *duel, unsigned int round)
+{
+	(void)round;
+	do {
+		size_t at = next_random(&duel->random) % (TWO / PAGE - 8) *
+			    PAGE;
+		int err;
+
+		err = device_punch(duel->fd, 0, TWO);
+		if (!err)
+			err = device_fill(duel->fd, 0, TWO,
+					  MARK * 0x0101010101010101ull);
+		if (!err)
+			err = device_punch(duel->fd, at, 8 * PAGE);
+		if (!err)
+			err = device_resize(duel->fd, at);
+		/* For a moment others may hold it: then nothing was cut. */
+		if (err == -EBUSY && size_of(duel->fd) == TWO)
+			err = 0;
+		if (!err)
+			err = device_resize(duel->fd, TWO);
+		if (err)
+			duel->err = err;
+	} while (!__atomic_load_n(&duel->enough, __ATOMIC_SEQ_CST));
+}
+
+FIXTURE(folio) {
+	struct duel duel;
+	pthread_t thread;
+	unsigned char *block;
+	unsigned char *data;
+};
+
+FIXTURE_SETUP(folio)
+{
+	if (!module_known())
+		SKIP(return, "needs MMAPDEV_KO for a device of its own");
+	fprintf(stderr, "# seed %lu\n", seed);
+	ASSERT_EQ(0, module_reload("size=4M huge=always"));
+	self->duel.fd = device_open(O_RDWR, DEMAND);
+	ASSERT_LE(0, self->duel.fd);
+	self->duel.random = seed * 3 + 1;
+	self->duel.cut = cut_huge_folios;
+	self->block = malloc(16 * PAGE);
+	ASSERT_NE(NULL, self->block);
+	self->data = map(self->duel.fd, TWO, RW, MAP_SHARED, 0);
+	ASSERT_NE(NULL, self->data);
+	catch_bus();
+	ASSERT_EQ(0, pthread_barrier_init(&self->duel.barrier, NULL, 2));
+	ASSERT_EQ(0, pthread_create(&self->thread, NULL, cutter, &self->duel));
+	stay_on(0);
+}
+
+FIXTURE_TEARDOWN(folio)
+{
+	self->duel.over = true;
+	meet(&self->duel);
+	pthread_join(self->thread, NULL);
+	EXPECT_EQ(0, self->duel.err);
+	munmap(self->data, TWO);
+	close(self->duel.fd);
+	EXPECT_EQ(0, module_reload(NULL));
+}
+
+/* A read that meets a hole in the making may see either in each byte. */
+static bool are_marks_or_zeros(const unsigned char *bytes, ssize_t count)
+{
+	while (count-- > 0) {
+		if (bytes[count] && bytes[count] != MARK)
+			return false;
+	}
+	return true;
+}
+
+TEST_F_TIMEOUT(folio, a_huge_one_is_cut_while_in_use, 60)
+{
+	const unsigned long until = now_ms() + budget_ms / 12;
+	struct duel *duel = &self->duel;
+	const int fd = duel->fd;
+	__u64 random = seed * 5 + 1;
+	unsigned int i;
+	ssize_t n;
+	size_t at;
+	__u32 sum;
+	int err;
+
+	while (now_ms() < until) {
+		__atomic_store_n(&duel->enough, false, __ATOMIC_SEQ_CST);
+		meet(duel);
+		for (i = 0; i < 200; i++) {
+			at = next_random(&random) % (TWO / PAGE - 16) * PAGE;
+			n = pread(fd, self->block, 16 * PAGE, at);
+			EXPECT_LE(0, n);
+			EXPECT_TRUE(are_marks_or_zeros(self->block, n));
+			n = load_words((__u64 *)self->block, self->data + at,
+				       WORDS) ? PAGE : 0;
+			EXPECT_TRUE(are_marks_or_zeros(self->block, n));
+			store_words(self->data + at,
+				    MARK * 0x0101010101010101ull, WORDS);
+			memset(self->block, MARK, PAGE);
+			n = pwrite(fd, self->block, PAGE, at);
+			EXPECT_TRUE(n == (ssize_t)PAGE || errno == ENOSPC);
+			err = device_sum(fd, at, 16 * PAGE, &sum);
+			EXPECT_TRUE(!err || err == -ENXIO);
+			if (i % 8 == 0)
+				EXPECT_EQ(0, fsync(fd));
+		}
+		__atomic_store_n(&duel->enough, true, __ATOMIC_SEQ_CST);
+		meet(duel);
+		ASSERT_EQ(0, device_punch(fd, 0, TWO));
+		ASSERT_EQ(0, info_of(fd).resident);
+	}
+}
+
 TEST_HARNESS_MAIN
