@@ -1302,31 +1302,31 @@ TEST_F_TIMEOUT(size, all_see_the_old_one_or_the_new_one, 60)
 	EXPECT_LT(0, seen[1]);
 }
 
-/* Huge folios that somebody reads and writes while they are cut in two. */
-#define TWO	((size_t)4 << 20)
+/* A huge folio that somebody reads and writes while it is cut in two. */
+#define HUGE	((size_t)2 << 20)
 #define MARK	0x5a
 
 static void cut_huge_folios(struct duel *duel, unsigned int round)
 {
 	(void)round;
 	do {
-		size_t at = next_random(&duel->random) % (TWO / PAGE - 8) *
-			    PAGE;
+		size_t pages = HUGE / PAGE - 8;
+		size_t hole = next_random(&duel->random) % pages * PAGE;
+		size_t end = next_random(&duel->random) % pages * PAGE;
 		int err;
 
-		err = device_punch(duel->fd, 0, TWO);
+		err = device_punch(duel->fd, 0, HUGE);
 		if (!err)
-			err = device_fill(duel->fd, 0, TWO,
-					  MARK * 0x0101010101010101ull);
+			err = device_fill(duel->fd, 0, 8, ~0ull / 255 * MARK);
+		if (!err && next_random(&duel->random) % 2)
+			err = device_punch(duel->fd, hole, 8 * PAGE);
 		if (!err)
-			err = device_punch(duel->fd, at, 8 * PAGE);
-		if (!err)
-			err = device_resize(duel->fd, at);
+			err = device_resize(duel->fd, end);
 		/* For a moment others may hold it: then nothing was cut. */
-		if (err == -EBUSY && size_of(duel->fd) == TWO)
+		if (err == -EBUSY && size_of(duel->fd) == HUGE)
 			err = 0;
 		if (!err)
-			err = device_resize(duel->fd, TWO);
+			err = device_resize(duel->fd, HUGE);
 		if (err)
 			duel->err = err;
 	} while (!__atomic_load_n(&duel->enough, __ATOMIC_SEQ_CST));
@@ -1344,14 +1344,14 @@ FIXTURE_SETUP(folio)
 	if (!module_known())
 		SKIP(return, "needs MMAPDEV_KO for a device of its own");
 	fprintf(stderr, "# seed %lu\n", seed);
-	ASSERT_EQ(0, module_reload("size=4M huge=always"));
+	ASSERT_EQ(0, module_reload("size=2M huge=always"));
 	self->duel.fd = device_open(O_RDWR, DEMAND);
 	ASSERT_LE(0, self->duel.fd);
 	self->duel.random = seed * 3 + 1;
 	self->duel.cut = cut_huge_folios;
 	self->block = malloc(16 * PAGE);
 	ASSERT_NE(NULL, self->block);
-	self->data = map(self->duel.fd, TWO, RW, MAP_SHARED, 0);
+	self->data = map(self->duel.fd, HUGE, RW, MAP_SHARED, 0);
 	ASSERT_NE(NULL, self->data);
 	catch_bus();
 	ASSERT_EQ(0, pthread_barrier_init(&self->duel.barrier, NULL, 2));
@@ -1365,7 +1365,7 @@ FIXTURE_TEARDOWN(folio)
 	meet(&self->duel);
 	pthread_join(self->thread, NULL);
 	EXPECT_EQ(0, self->duel.err);
-	munmap(self->data, TWO);
+	munmap(self->data, HUGE);
 	close(self->duel.fd);
 	EXPECT_EQ(0, module_reload(NULL));
 }
@@ -1396,7 +1396,7 @@ TEST_F_TIMEOUT(folio, a_huge_one_is_cut_while_in_use, 60)
 		__atomic_store_n(&duel->enough, false, __ATOMIC_SEQ_CST);
 		meet(duel);
 		for (i = 0; i < 200; i++) {
-			at = next_random(&random) % (TWO / PAGE - 16) * PAGE;
+			at = next_random(&random) % (HUGE / PAGE - 16) * PAGE;
 			n = pread(fd, self->block, 16 * PAGE, at);
 			EXPECT_LE(0, n);
 			EXPECT_TRUE(are_marks_or_zeros(self->block, n));
@@ -1404,7 +1404,7 @@ TEST_F_TIMEOUT(folio, a_huge_one_is_cut_while_in_use, 60)
 				       WORDS) ? PAGE : 0;
 			EXPECT_TRUE(are_marks_or_zeros(self->block, n));
 			store_words(self->data + at,
-				    MARK * 0x0101010101010101ull, WORDS);
+				    ~0ull / 255 * MARK, WORDS);
 			memset(self->block, MARK, PAGE);
 			n = pwrite(fd, self->block, PAGE, at);
 			EXPECT_TRUE(n == (ssize_t)PAGE || errno == ENOSPC);
@@ -1415,7 +1415,7 @@ TEST_F_TIMEOUT(folio, a_huge_one_is_cut_while_in_use, 60)
 		}
 		__atomic_store_n(&duel->enough, true, __ATOMIC_SEQ_CST);
 		meet(duel);
-		ASSERT_EQ(0, device_punch(fd, 0, TWO));
+		ASSERT_EQ(0, device_punch(fd, 0, HUGE));
 		ASSERT_EQ(0, info_of(fd).resident);
 	}
 }
