@@ -95,6 +95,23 @@ int device_punch(int fd, __u64 offset, __u64 length)
 	return ioctl(fd, MMAPDEV_IOC_PUNCH, &arg) ? -errno : 0;
 }
 
+int device_dirty(int fd, __u32 flags, __u64 offset, __u64 length, void *bitmap,
+		 __u64 *pages)
+{
+	struct mmapdev_ioc_dirty arg = {
+		.argsz = sizeof(arg),
+		.flags = flags,
+		.offset = offset,
+		.length = length,
+		.bitmap = (uintptr_t)bitmap,
+	};
+
+	if (ioctl(fd, MMAPDEV_IOC_DIRTY, &arg))
+		return -errno;
+	*pages = arg.pages;
+	return 0;
+}
+
 int device_clear(int fd, size_t length)
 {
 	int err = device_fill(fd, 0, length, 0);
@@ -384,6 +401,18 @@ bool vma_has(const void *at, const char *flag)
 	vma.flags[strcspn(vma.flags, "\n")] = ' ';
 	snprintf(word, sizeof(word), " %s ", flag);
 	return strstr(vma.flags, word);
+}
+
+__u64 frame_of(const void *at)
+{
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	off_t where = (uintptr_t)at / PAGE * sizeof(__u64);
+	__u64 entry = 0;
+
+	if (pread(pagemap, &entry, sizeof(entry), where) != sizeof(entry))
+		entry = 0;
+	close(pagemap);
+	return entry & ((1ULL << 55) - 1);
 }
 
 bool module_known(void)

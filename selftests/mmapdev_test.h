@@ -42,6 +42,8 @@ int device_fill(int fd, __u64 offset, __u64 length, __u64 pattern);
 int device_sum(int fd, __u64 offset, __u64 length, __u32 *crc32c);
 int device_resize(int fd, __u64 size);
 int device_punch(int fd, __u64 offset, __u64 length);
+int device_dirty(int fd, __u32 flags, __u64 offset, __u64 length, void *bitmap,
+		 __u64 *pages);
 /* Fills with zeros, and commits all that is dirty. */
 int device_clear(int fd, size_t length);
 
@@ -118,6 +120,8 @@ struct vma {
 
 int vma_at(const void *at, struct vma *vma);
 bool vma_has(const void *at, const char *flag);
+/* The frame that a page of ours lies in, for root; 0 if none. */
+__u64 frame_of(const void *at);
 
 /* The module under test; the file is in the environment as MMAPDEV_KO. */
 bool module_known(void);

@@ -420,29 +420,16 @@ FIXTURE_TEARDOWN(fresh)
 {
 }
 
-/* The frame that a page of ours lies in; 0 if none. */
-static __u64 frame_of(int pagemap, const unsigned char *at)
-{
-	__u64 entry;
-
-	if (pread(pagemap, &entry, sizeof(entry),
-		  (uintptr_t)at / PAGE * sizeof(entry)) != sizeof(entry))
-		return 0;
-	return entry & ((1ULL << 55) - 1);
-}
-
 TEST_F_TIMEOUT(fresh, compaction_moves_no_page, 240)
 {
 	size_t pages = self->views.span / PAGE;
 	__u64 *frames = calloc(pages, sizeof(*frames));
-	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	size_t i;
 
 	ASSERT_NE(NULL, frames);
-	ASSERT_LE(0, pagemap);
 	for (i = 0; i < pages; i++) {
 		fault_of_read(self->views.demand + i * PAGE);
-		frames[i] = frame_of(pagemap, self->views.demand + i * PAGE);
+		frames[i] = frame_of(self->views.demand + i * PAGE);
 		ASSERT_NE(0, frames[i]);
 	}
 	ASSERT_EQ(0, munmap(self->ballast, self->size));
@@ -450,8 +437,7 @@ TEST_F_TIMEOUT(fresh, compaction_moves_no_page, 240)
 		ASSERT_EQ(0, file_write("/proc/sys/vm/compact_memory", "1"));
 	for (i = 0; i < pages; i++) {
 		fault_of_read(self->views.demand + i * PAGE);
-		ASSERT_EQ(frames[i],
-			  frame_of(pagemap, self->views.demand + i * PAGE))
+		ASSERT_EQ(frames[i], frame_of(self->views.demand + i * PAGE))
 			TH_LOG("page %zu has moved", i);
 		self->views.eager[i * PAGE] ^= 0xff;
 		ASSERT_EQ(self->views.eager[i * PAGE],
