@@ -2,8 +2,10 @@
 /* What the mmapdev tests share: see mmapdev_test.h. */
 #include "mmapdev_test.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -452,6 +454,108 @@ int module_reload(const char *params)
 	if (!params)
 		params = usual ? usual : "";
 	return module_load(params);
+}
+
+int log_open(void)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (kmsg >= 0)
+		lseek(kmsg, 0, SEEK_END);
+	return kmsg;
+}
+
+bool log_says(int kmsg, const char *one, const char *two)
+{
+	char record[2048];
+	bool found = false;
+	ssize_t count;
+
+	for (;;) {
+		count = read(kmsg, record, sizeof(record) - 1);
+		if (count < 0 && errno == EPIPE)
+			continue;
+		if (count <= 0)
+			return found;
+		record[count] = 0;
+		if (strstr(record, one) && strstr(record, two))
+			found = true;
+	}
+}
+
+static void config_path(char *path, size_t room, const char *name,
+			const char *attribute)
+{
+	snprintf(path, room, "%s/%s/%s", CONFIG, name, attribute);
+}
+
+int config_make(const char *name)
+{
+	char path[512];
+
+	config_path(path, sizeof(path), name, "");
+	return mkdir(path, 0755) ? -errno : 0;
+}
+
+int config_drop(const char *name)
+{
+	char path[512];
+
+	config_path(path, sizeof(path), name, "");
+	return rmdir(path) ? -errno : 0;
+}
+
+int config_set(const char *name, const char *attribute, const char *value)
+{
+	char path[512];
+
+	config_path(path, sizeof(path), name, attribute);
+	return file_write(path, value);
+}
+
+bool config_is(const char *name, const char *attribute, const char *value)
+{
+	char path[512], text[4096];
+
+	config_path(path, sizeof(path), name, attribute);
+	if (file_read(path, text, sizeof(text)) < 0)
+		return false;
+	text[strcspn(text, "\n")] = 0;
+	if (!strcmp(text, value))
+		return true;
+	fprintf(stderr, "# %s is %s, not %s\n", path, text, value);
+	return false;
+}
+
+int config_live(const char *name, const char *size, char *node, size_t room)
+{
+	char path[512];
+	int err = config_make(name);
+
+	if (!err)
+		err = config_set(name, "size", size);
+	if (!err)
+		err = config_set(name, "live", "1");
+	if (err)
+		return err;
+	config_path(path, sizeof(path), name, "node");
+	memcpy(node, "/dev/", 5);
+	err = file_read(path, node + 5, room - 5);
+	node[strcspn(node, "\n")] = 0;
+	return err < 0 ? err : 0;
+}
+
+void config_clear(void)
+{
+	DIR *dir = opendir(CONFIG);
+	struct dirent *entry;
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			config_drop(entry->d_name);
+	closedir(dir);
 }
 
 int file_write(const char *path, const char *text)

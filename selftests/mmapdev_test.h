@@ -133,6 +133,21 @@ int module_reload(const char *params);
 /* Free memory, and what each CPU keeps to itself; MemFree is without that. */
 unsigned long free_memory(void);
 
+/* The kernel's log from now on; a line since the last look has both words. */
+int log_open(void);
+bool log_says(int kmsg, const char *one, const char *two);
+
+/* Devices made at run time, each described by a directory: 0 or -errno. */
+#define CONFIG	"/sys/kernel/config/mmapdev"
+int config_make(const char *name);
+int config_drop(const char *name);
+int config_set(const char *name, const char *attribute, const char *value);
+bool config_is(const char *name, const char *attribute, const char *value);
+/* Makes one that lives; its node's path goes to a buffer. */
+int config_live(const char *name, const char *size, char *node, size_t room);
+/* Removes all of them. */
+void config_clear(void);
+
 int file_write(const char *path, const char *text);
 ssize_t file_read(const char *path, char *text, size_t room);
 

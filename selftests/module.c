@@ -21,34 +21,14 @@ FIXTURE_SETUP(module)
 	err = module_unload();
 	if (err)
 		ASSERT_EQ(-ENOENT, err);
-	self->kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	self->kmsg = log_open();
 	ASSERT_LE(0, self->kmsg);
-	ASSERT_LE(0, lseek(self->kmsg, 0, SEEK_END));
 }
 
 FIXTURE_TEARDOWN(module)
 {
 	EXPECT_EQ(0, module_reload(NULL));
 	EXPECT_EQ(0, access(DEVICE, F_OK));
-}
-
-/* The log since the last look has a line with both. */
-static bool log_says(int kmsg, const char *one, const char *two)
-{
-	char record[2048];
-	bool found = false;
-	ssize_t count;
-
-	for (;;) {
-		count = read(kmsg, record, sizeof(record) - 1);
-		if (count < 0 && errno == EPIPE)
-			continue;
-		if (count <= 0)
-			return found;
-		record[count] = 0;
-		if (strstr(record, one) && strstr(record, two))
-			found = true;
-	}
 }
 
 TEST_F(module, it_loads_without_parameters)
