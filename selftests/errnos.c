@@ -554,4 +554,92 @@ TEST_F(errnos, populating_against_the_protection_is_einval)
 	EXPECT_EQ(EINVAL, errno_of(madvise(view, PAGE, MADV_POPULATE_WRITE)));
 }
 
+/* What a file was opened for is what it may do, whoever has it. */
+static int change_nothing(void *arg)
+{
+	int fd = *(int *)arg;
+	unsigned char bits;
+	struct mmapdev_ioc_dirty dirty = {
+		.argsz = sizeof(dirty),
+		.flags = MMAPDEV_IOC_DIRTY_CLEAR,
+		.length = PAGE,
+		.bitmap = (uintptr_t)&bits,
+	};
+	struct mmapdev_ioc_info before, after;
+	__u32 sum;
+
+	if (!holds(!become_nobody()))
+		return 1;
+	before = info_of(fd);
+	if (!(holds(device_resize(fd, before.size) == -EBADF) &&
+	      holds(device_resize(fd, 0) == -EBADF) &&
+	      holds(device_punch(fd, 0, PAGE) == -EBADF) &&
+	      holds(device_fill(fd, 0, PAGE, 1) == -EBADF) &&
+	      holds(errno_of(ioctl(fd, MMAPDEV_IOC_DIRTY, &dirty)) == EBADF) &&
+	      holds(errno_of(write(fd, "x", 1)) == EBADF) &&
+	      holds(mmap_errno(fd, PAGE, RW, MAP_SHARED, 0) == EACCES)))
+		return 1;
+	after = info_of(fd);
+	/* It may look, and try things out on copies of its own. */
+	dirty.flags = 0;
+	return !(holds(!memcmp(&before, &after, sizeof(after))) &&
+		 holds(!device_sum(fd, 0, PAGE, &sum)) &&
+		 holds(sum == pattern_sum(0, PAGE, pattern_of(0))) &&
+		 holds(!ioctl(fd, MMAPDEV_IOC_DIRTY, &dirty)) &&
+		 holds(dirty.pages == 1) &&
+		 holds(!mmap_errno(fd, PAGE, PROT_READ, MAP_SHARED, 0)) &&
+		 holds(!mmap_errno(fd, PAGE, RW, MAP_PRIVATE, 0)));
+}
+
+TEST_F(errnos, an_unprivileged_reader_changes_nothing)
+{
+	EXPECT_EQ(0, child_run(change_nothing, &self->readable));
+}
+
+static int open_as_nobody(void *arg)
+{
+	int fd;
+
+	(void)arg;
+	if (!holds(!become_nobody()))
+		return 1;
+	fd = open(DEVICE, O_RDONLY | O_CLOEXEC);
+	return !(holds(fd >= 0) && holds(!change_nothing(&fd)) &&
+		 holds(errno_of(open(DEVICE, O_RDWR)) == EACCES) &&
+		 holds(errno_of(open(DEVICE, O_WRONLY)) == EACCES));
+}
+
+TEST_F(errnos, a_node_for_readers_lets_nobody_write)
+{
+	struct stat st;
+	int opened;
+
+	ASSERT_EQ(0, stat(DEVICE, &st));
+	ASSERT_EQ(0, chmod(DEVICE, 0644));
+	opened = child_run(open_as_nobody, NULL);
+	ASSERT_EQ(0, chmod(DEVICE, st.st_mode & 07777));
+	EXPECT_EQ(0, opened);
+}
+
+static int look_as_nobody(void *arg)
+{
+	(void)arg;
+	return !(holds(!become_nobody()) &&
+		 holds(errno_of(open(DEVICE, O_RDONLY)) == EACCES) &&
+		 holds(errno_of(open("/sys/class/misc/mmapdev/size",
+				     O_WRONLY)) == EACCES) &&
+		 holds(errno_of(open("/sys/module/mmapdev/parameters/size",
+				     O_WRONLY)) == EACCES));
+}
+
+TEST_F(errnos, a_private_node_is_closed_to_others)
+{
+	struct stat st;
+
+	ASSERT_EQ(0, stat(DEVICE, &st));
+	ASSERT_EQ(0, chmod(DEVICE, 0600));
+	EXPECT_EQ(0, child_run(look_as_nobody, NULL));
+	ASSERT_EQ(0, chmod(DEVICE, st.st_mode & 07777));
+}
+
 TEST_HARNESS_MAIN
