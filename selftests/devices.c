@@ -241,6 +241,11 @@ TEST_F(devices, sysfs_tells_what_they_were_loaded_with)
 		EXPECT_LT(0, file_read(path, text, sizeof(text)));
 		EXPECT_STREQ(told[i][1], text);
 	}
+	/* Where no window was named they are told as they are. */
+	ASSERT_EQ(0, module_reload("devices=3 size=16M,1M"));
+	EXPECT_LT(0, file_read("/sys/module/mmapdev/parameters/max_size", text,
+			       sizeof(text)));
+	EXPECT_STREQ("16777216,1048576\n", text);
 }
 
 TEST_F(devices, each_has_its_own_memory_and_commits)

@@ -464,6 +464,7 @@ TEST_F(trace, map_tells_the_range_and_how)
 	data[0] = map(self->fd, 4 * PAGE, RW, MAP_SHARED, PAGE);
 	data[1] = map(self->eager, 2 * PAGE, RW, MAP_SHARED, 0);
 	data[2] = map(self->fd, PAGE, RW, MAP_PRIVATE, 8 * PAGE);
+	EXPECT_EQ(NULL, map(self->fd, PAGE, RW, MAP_SHARED, 32 * MIB));
 	text = traced();
 	EXPECT_TRUE(says(text, "map", "dev=%d offset=4096 length=16384 shared=1 eager=0 ret=0",
 			 self->dev));
@@ -471,7 +472,9 @@ TEST_F(trace, map_tells_the_range_and_how)
 			 self->dev));
 	EXPECT_TRUE(says(text, "map", "dev=%d offset=32768 length=4096 shared=0 eager=0 ret=0",
 			 self->dev));
-	expect_only(_metadata, text, "map", 3);
+	EXPECT_TRUE(says(text, "map", "dev=%d offset=33554432 length=4096 shared=1 eager=0 ret=%d",
+			 self->dev, -ENXIO));
+	expect_only(_metadata, text, "map", 4);
 	free(text);
 	munmap(data[0], 4 * PAGE);
 	munmap(data[1], 2 * PAGE);
