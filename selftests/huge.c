@@ -670,15 +670,15 @@ TEST_F(huge, a_cut_marks_what_is_left_of_the_folio)
 	EXPECT_EQ(all - 1, written(fd, 0, 0, SIZE));
 	EXPECT_EQ(0, written(fd, 0, HUGE + 3 * PAGE, PAGE));
 	EXPECT_EQ(HUGE - PAGE, info_of(fd).dirty);
-	/* From now on they are pages. */
-	EXPECT_EQ(1, written(fd, CLEAR, HUGE, PAGE));
-	EXPECT_EQ(all - 2, written(fd, CLEAR, 0, SIZE));
+	/* From now on they are smaller ones; how small is the kernel's choice. */
+	EXPECT_EQ(all - 1, written(fd, CLEAR, 0, SIZE));
 	EXPECT_EQ(0, written(fd, 0, 0, SIZE));
 	put(self->data + HUGE, 1);
-	EXPECT_EQ(1, written(fd, 0, 0, SIZE));
+	EXPECT_EQ(1, written(fd, 0, HUGE, PAGE));
+	EXPECT_GT(all / 2, written(fd, 0, 0, SIZE));
 	/* Whole folios are not cut. */
 	ASSERT_EQ(0, fsync(fd));
-	ASSERT_EQ(1, written(fd, CLEAR, 0, SIZE));
+	ASSERT_LE(1, written(fd, CLEAR, 0, SIZE));
 	ASSERT_EQ(0, device_punch(fd, 2 * HUGE, HUGE));
 	ASSERT_EQ(0, device_resize(fd, 4 * HUGE));
 	EXPECT_EQ(0, written(fd, 0, 0, 4 * HUGE));
