@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 #define MMAPDEV_VERSION_MAJOR 1
-#define MMAPDEV_VERSION_MINOR 0
+#define MMAPDEV_VERSION_MINOR 1
 #define MMAPDEV_VERSION_PATCH 0
 
 #ifndef MMAPDEV_API
@@ -33,6 +33,11 @@ extern "C" {
 /* How the device puts the pages of a mapping in place. */
 #define MMAPDEV_MODE_DEMAND 0 /* at the first touch of each page */
 #define MMAPDEV_MODE_EAGER 1  /* all of them, at map time */
+
+/* When the device takes folios of more than one page. */
+#define MMAPDEV_HUGE_NEVER 0
+#define MMAPDEV_HUGE_ADVISE 1 /* a touch under madvise(MADV_HUGEPAGE) */
+#define MMAPDEV_HUGE_ALWAYS 2 /* wherever one fits */
 
 /* A figure that this kind of object does not have. */
 #define MMAPDEV_UNKNOWN UINT64_MAX
@@ -62,12 +67,39 @@ struct mmapdev_info {
 	uint32_t mode;	     /* MMAPDEV_MODE_*; files: DEMAND */
 	uint32_t page_size;  /* bytes in the smallest unit of mapping */
 	uint32_t kind;	     /* MMAPDEV_KIND_* */
-	uint32_t reserved;   /* 0 */
+	uint32_t huge;	     /* MMAPDEV_HUGE_*; files: NEVER; in 1.0: 0 */
+	/* Since 1.1. Of files, and of a driver before 1.1, UNKNOWN. */
+	uint64_t folio_max; /* bytes in the largest folio it may take */
+	uint64_t maps;	    /* maps made so far */
+	uint64_t faults;    /* page faults that came to the driver */
+	uint64_t mkwrites;  /* first writes to a clean page of a map */
+	uint64_t resizes;   /* changes of the size */
+	uint64_t punches;   /* holes punched */
 };
 
 MMAPDEV_API int mmapdev_get_info(struct mmapdev *dev,
 				 struct mmapdev_info *info);
 MMAPDEV_API int mmapdev_set_mode(struct mmapdev *dev, uint32_t mode);
+
+/* Since 1.1: size up to max_size, and offset and length, are whole pages. */
+MMAPDEV_API int mmapdev_resize(struct mmapdev *dev, uint64_t size);
+/* The range becomes a hole: no memory, and zeros to who reads it. */
+MMAPDEV_API int mmapdev_punch(struct mmapdev *dev, uint64_t offset,
+			      uint64_t length);
+
+/* Flags of mmapdev_dirty. */
+#define MMAPDEV_DIRTY_CLEAR (1u << 0) /* forget it, in the same step */
+
+/*
+ * Since 1.1: which pages of a range were written. Page i is bit i % 8, from the
+ * lowest, of byte i / 8 of bitmap. pages, their number, may be NULL.
+ */
+MMAPDEV_API int mmapdev_dirty(struct mmapdev *dev, uint64_t offset,
+			      uint64_t length, uint32_t flags, void *bitmap,
+			      uint64_t *pages);
+
+/* Since 1.1: each commit adds one to an eventfd of the caller; -1: to none. */
+MMAPDEV_API int mmapdev_notify(struct mmapdev *dev, int eventfd);
 
 /* Flags of mmapdev_map_opts. */
 #define MMAPDEV_MAP_PRIVATE (1u << 0)  /* copy on write; default: shared */

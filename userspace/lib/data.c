@@ -21,33 +21,36 @@
 /* One period more than a chunk: any offset finds its phase of the pattern. */
 #define PERIOD sizeof(uint64_t)
 
+int mmapdev_check_access(struct mmapdev *dev, int need)
+{
+	int oflags = fcntl(dev->fd, F_GETFL);
+
+	if (oflags < 0)
+		return -errno;
+	oflags &= O_ACCMODE;
+	return oflags == need || oflags == O_RDWR ? 0 : -EBADF;
+}
+
+int mmapdev_check_file(struct mmapdev *dev, int need, uint64_t offset,
+		       uint64_t length)
+{
+	struct mmapdev_info info = { .sz = sizeof(info) };
+	int ret;
+
+	ret = mmapdev_check_access(dev, need);
+	if (!ret)
+		ret = mmapdev_get_info(dev, &info);
+	if (ret)
+		return ret;
+	return mmapdev_check_range(offset, length, info.size);
+}
+
 int mmapdev_commit(struct mmapdev *dev)
 {
 	if (!dev)
 		return -EINVAL;
 
 	return fsync(dev->fd) ? -errno : 0;
-}
-
-static int check_file(struct mmapdev *dev, int need, uint64_t offset,
-		      uint64_t length)
-{
-	struct mmapdev_info info = { .sz = sizeof(info) };
-	int oflags, ret;
-
-	oflags = fcntl(dev->fd, F_GETFL);
-	if (oflags < 0)
-		return -errno;
-	if ((oflags & O_ACCMODE) != need && (oflags & O_ACCMODE) != O_RDWR)
-		return -EBADF;
-	/* pwrite(2) would append, wherever it was told to write. */
-	if (need == O_WRONLY && oflags & O_APPEND)
-		return -EOPNOTSUPP;
-
-	ret = mmapdev_get_info(dev, &info);
-	if (ret)
-		return ret;
-	return mmapdev_check_range(offset, length, info.size);
 }
 
 static int fill_file(struct mmapdev *dev, uint64_t offset, uint64_t length,
@@ -57,9 +60,12 @@ static int fill_file(struct mmapdev *dev, uint64_t offset, uint64_t length,
 	size_t i;
 	int ret;
 
-	ret = check_file(dev, O_WRONLY, offset, length);
+	ret = mmapdev_check_file(dev, O_WRONLY, offset, length);
 	if (ret)
 		return ret;
+	/* pwrite(2) would append, wherever it was told to write. */
+	if (fcntl(dev->fd, F_GETFL) & O_APPEND)
+		return -EOPNOTSUPP;
 	buf = malloc(CHUNK + PERIOD);
 	if (!buf)
 		return -ENOMEM;
@@ -112,7 +118,7 @@ static int sum_file(struct mmapdev *dev, uint64_t offset, uint64_t length,
 	uint32_t crc = 0;
 	int ret;
 
-	ret = check_file(dev, O_RDONLY, offset, length);
+	ret = mmapdev_check_file(dev, O_RDONLY, offset, length);
 	if (ret)
 		return ret;
 	work = malloc(sizeof(*work));

@@ -13,11 +13,16 @@
 
 #include "private.h"
 
-#define INFO_FIRST offsetofend(struct mmapdev_info, reserved)
+/* huge has the place of what 1.0 called reserved. */
+#define INFO_FIRST offsetofend(struct mmapdev_info, huge)
 
 _Static_assert(MMAPDEV_MODE_DEMAND == MMAPDEV_IOC_DEMAND &&
 		       MMAPDEV_MODE_EAGER == MMAPDEV_IOC_EAGER,
 	       "library and kernel number the modes alike");
+_Static_assert(MMAPDEV_HUGE_NEVER == MMAPDEV_IOC_HUGE_NEVER &&
+		       MMAPDEV_HUGE_ADVISE == MMAPDEV_IOC_HUGE_ADVISE &&
+		       MMAPDEV_HUGE_ALWAYS == MMAPDEV_IOC_HUGE_ALWAYS,
+	       "and when folios are huge");
 
 int mmapdev_device_info(int fd, struct mmapdev_ioc_info *info)
 {
@@ -26,6 +31,18 @@ int mmapdev_device_info(int fd, struct mmapdev_ioc_info *info)
 	if (ioctl(fd, MMAPDEV_IOC_INFO, info))
 		return -errno;
 	return info->page_size ? 0 : -ENODEV;
+}
+
+/* What 1.1 added, and nobody but a driver of 1.1 keeps. */
+static void info_unknown(struct mmapdev_info *info)
+{
+	info->huge = MMAPDEV_HUGE_NEVER;
+	info->folio_max = MMAPDEV_UNKNOWN;
+	info->maps = MMAPDEV_UNKNOWN;
+	info->faults = MMAPDEV_UNKNOWN;
+	info->mkwrites = MMAPDEV_UNKNOWN;
+	info->resizes = MMAPDEV_UNKNOWN;
+	info->punches = MMAPDEV_UNKNOWN;
 }
 
 static int info_of_device(int fd, struct mmapdev_info *info)
@@ -45,6 +62,19 @@ static int info_of_device(int fd, struct mmapdev_info *info)
 	info->committed = ioc.committed;
 	info->mode = ioc.mode;
 	info->page_size = ioc.page_size;
+	/* The driver says how long its own struct is. */
+	if (ioc.argsz < offsetofend(struct mmapdev_ioc_info, punches)) {
+		info_unknown(info);
+		return 0;
+	}
+
+	info->huge = ioc.huge;
+	info->folio_max = ioc.folio_max;
+	info->maps = ioc.maps;
+	info->faults = ioc.faults;
+	info->mkwrites = ioc.mkwrites;
+	info->resizes = ioc.resizes;
+	info->punches = ioc.punches;
 	return 0;
 }
 
@@ -63,6 +93,7 @@ static int info_of_file(int fd, struct mmapdev_info *info)
 	info->committed = MMAPDEV_UNKNOWN;
 	info->mode = MMAPDEV_MODE_DEMAND;
 	info->page_size = sysconf(_SC_PAGESIZE);
+	info_unknown(info);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #ifndef MMAPDEV_PRIVATE_H
 #define MMAPDEV_PRIVATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +42,12 @@ int mmapdev_device_info(int fd, struct mmapdev_ioc_info *info);
 
 /* 0 when [@offset, @offset + @length) lies in the first @size bytes. */
 int mmapdev_check_range(uint64_t offset, uint64_t length, uint64_t size);
+
+/* -EBADF where @dev is not open for @need, O_RDONLY or O_WRONLY. */
+int mmapdev_check_access(struct mmapdev *dev, int need);
+/* What the driver checks of a range, for a file: the access, then the range. */
+int mmapdev_check_file(struct mmapdev *dev, int need, uint64_t offset,
+		       uint64_t length);
 
 /* Begin with a @crc of 0, go on with what the call before returned. */
 struct mmapdev_crc32c_table {

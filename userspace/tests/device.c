@@ -18,18 +18,28 @@ static struct {
 	uint32_t mode;
 	int err;	/* of every command but INFO */
 	bool silent;	/* INFO answers 0 and fills nothing */
+	bool old;	/* INFO is that of driver 1.0 */
 	uint64_t size;
 	struct mmapdev_ioc_kfill fill;
 	struct mmapdev_ioc_ksum sum;
+	struct mmapdev_ioc_resize resize;
+	struct mmapdev_ioc_punch punch;
+	struct mmapdev_ioc_dirty dirty;
+	struct mmapdev_ioc_eventfd eventfd;
 	unsigned int bad_calls;
 } driver;
 
-static void check_header(const void *arg, uint32_t size)
+static void check_flags(const void *arg, uint32_t size, uint32_t flags)
 {
 	uint32_t head[2];
 
 	memcpy(head, arg, sizeof(head));
-	driver.bad_calls += head[0] != size || head[1];
+	driver.bad_calls += head[0] != size || head[1] & ~flags;
+}
+
+static void check_header(const void *arg, uint32_t size)
+{
+	check_flags(arg, size, 0);
 }
 
 static int answer_info(struct mmapdev_ioc_info *info)
@@ -45,6 +55,17 @@ static int answer_info(struct mmapdev_ioc_info *info)
 	info->committed = 6;
 	info->mode = driver.mode;
 	info->page_size = page_size();
+	if (driver.old) {
+		info->argsz = offsetof(struct mmapdev_ioc_info, folio_max);
+		return 0;
+	}
+	info->folio_max = 7;
+	info->huge = MMAPDEV_IOC_HUGE_ALWAYS;
+	info->maps = 8;
+	info->faults = 9;
+	info->mkwrites = 10;
+	info->resizes = 11;
+	info->punches = 12;
 	return 0;
 }
 
@@ -70,6 +91,23 @@ static int answer(unsigned long command, void *arg)
 		check_header(arg, sizeof(driver.sum));
 		memcpy(&driver.sum, arg, sizeof(driver.sum));
 		((struct mmapdev_ioc_ksum *)arg)->crc32c = 0xcafe;
+		return 0;
+	case MMAPDEV_IOC_RESIZE:
+		check_header(arg, sizeof(driver.resize));
+		memcpy(&driver.resize, arg, sizeof(driver.resize));
+		return 0;
+	case MMAPDEV_IOC_PUNCH:
+		check_header(arg, sizeof(driver.punch));
+		memcpy(&driver.punch, arg, sizeof(driver.punch));
+		return 0;
+	case MMAPDEV_IOC_DIRTY:
+		check_flags(arg, sizeof(driver.dirty), ~0u);
+		memcpy(&driver.dirty, arg, sizeof(driver.dirty));
+		((struct mmapdev_ioc_dirty *)arg)->pages = 88;
+		return 0;
+	case MMAPDEV_IOC_EVENTFD:
+		check_header(arg, sizeof(driver.eventfd));
+		memcpy(&driver.eventfd, arg, sizeof(driver.eventfd));
 		return 0;
 	default:
 		return ENOTTY;
@@ -130,6 +168,25 @@ static void test_info(void)
 	is(info.committed, 6, "committed");
 	is(info.mode, MMAPDEV_MODE_EAGER, "mode");
 	is(info.page_size, page_size(), "page_size");
+	is(info.folio_max, 7, "folio_max");
+	is(info.huge, MMAPDEV_HUGE_ALWAYS, "huge");
+	is(info.maps, 8, "maps");
+	is(info.faults, 9, "faults");
+	is(info.mkwrites, 10, "mkwrites");
+	is(info.resizes, 11, "resizes");
+	is(info.punches, 12, "punches");
+
+	driver.old = true;
+	is(mmapdev_get_info(dev, &info), 0, "info of a driver of 1.0");
+	is(info.committed, 6, "tells what it knows");
+	ok(info.folio_max == MMAPDEV_UNKNOWN && info.maps == MMAPDEV_UNKNOWN &&
+		   info.faults == MMAPDEV_UNKNOWN &&
+		   info.mkwrites == MMAPDEV_UNKNOWN &&
+		   info.resizes == MMAPDEV_UNKNOWN &&
+		   info.punches == MMAPDEV_UNKNOWN,
+	   "and UNKNOWN of the rest");
+	is(info.huge, MMAPDEV_HUGE_NEVER, "which knew one size of folio");
+	driver.old = false;
 
 	wrap_fail(W_IOCTL, 1, ENODEV);
 	is(mmapdev_get_info(dev, &info), -ENODEV, "until it is removed");
@@ -141,6 +198,8 @@ static void test_calls(void)
 	static const int errors[] = { EINTR, ENOMEM, EBADF, ENXIO, EOVERFLOW,
 				      ENODEV };
 	struct mmapdev *dev = device();
+	unsigned char bitmap[2];
+	uint64_t pages = 5;
 	uint32_t crc = 1;
 	size_t i;
 
@@ -154,6 +213,24 @@ static void test_calls(void)
 	ok(driver.sum.offset == 44 && driver.sum.length == UINT64_MAX,
 	   "leaves the range to the driver");
 	is(crc, 0xcafe, "and returns its answer");
+	is(mmapdev_resize(dev, 5), 0, "resize");
+	is(driver.resize.size, 5, "leaves the size to the driver");
+	is(mmapdev_punch(dev, 1, UINT64_MAX), 0, "punch");
+	ok(driver.punch.offset == 1 && driver.punch.length == UINT64_MAX,
+	   "leaves the range to the driver");
+	is(mmapdev_dirty(dev, 3, UINT64_MAX, MMAPDEV_DIRTY_CLEAR | 8, bitmap,
+			 &pages), 0, "dirty");
+	ok(driver.dirty.offset == 3 && driver.dirty.length == UINT64_MAX &&
+		   driver.dirty.flags == (MMAPDEV_IOC_DIRTY_CLEAR | 8) &&
+		   driver.dirty.bitmap == (uintptr_t)bitmap,
+	   "leaves range and flags to the driver");
+	is(pages, 88, "and returns its answer");
+	is(mmapdev_dirty(dev, 0, 0, 0, bitmap, NULL), 0,
+	   "which need not be wanted");
+	is(mmapdev_notify(dev, 77), 0, "notify");
+	is(driver.eventfd.fd, 77, "tells the driver");
+	is(mmapdev_notify(dev, -1), 0, "and again");
+	is(driver.eventfd.fd, -1, "that nobody is to be told");
 	is(driver.bad_calls, 0, "each struct says its size, and no flag");
 
 	for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
@@ -161,8 +238,20 @@ static void test_calls(void)
 		is(mmapdev_set_mode(dev, 0), -errors[i], "set_mode fails");
 		is(mmapdev_fill(dev, 0, 1, 0), -errors[i], "fill fails");
 		is(mmapdev_sum(dev, 0, 1, &crc), -errors[i], "sum fails");
+		is(mmapdev_resize(dev, 0), -errors[i], "resize fails");
+		is(mmapdev_punch(dev, 0, 1), -errors[i], "punch fails");
+		is(mmapdev_dirty(dev, 0, 1, 0, bitmap, &pages), -errors[i],
+		   "dirty fails");
+		is(mmapdev_notify(dev, 1), -errors[i], "notify fails");
 	}
 	is(crc, 0xcafe, "the result is left alone");
+	is(pages, 88, "that of dirty too");
+
+	is(mmapdev_dirty(dev, 0, 1, 0, NULL, &pages), -EINVAL,
+	   "dirty wants a bitmap");
+	is(mmapdev_dirty(NULL, 0, 1, 0, bitmap, &pages), -EINVAL,
+	   "and a device");
+	is(mmapdev_notify(NULL, 1), -EINVAL, "as notify does");
 	mmapdev_close(dev);
 }
 

@@ -6,6 +6,9 @@
 
 #include "common.h"
 
+/* The struct of 1.0 ended before folio_max. */
+#define FIRST offsetof(struct mmapdev_info, folio_max)
+
 static void test_info(struct object *o)
 {
 	struct mmapdev_info info = { .sz = sizeof(info) };
@@ -16,12 +19,18 @@ static void test_info(struct object *o)
 	is(info.kind, MMAPDEV_KIND_FILE, "the kind is file (%s)", o->name);
 	is(info.mode, MMAPDEV_MODE_DEMAND, "it maps on demand (%s)", o->name);
 	is(info.page_size, page_size(), "in pages (%s)", o->name);
-	is(info.reserved, 0, "reserved is 0 (%s)", o->name);
+	is(info.huge, MMAPDEV_HUGE_NEVER, "of one size (%s)", o->name);
 	ok(info.max_size == MMAPDEV_UNKNOWN &&
 		   info.resident == MMAPDEV_UNKNOWN &&
 		   info.dirty == MMAPDEV_UNKNOWN &&
 		   info.commit_seq == MMAPDEV_UNKNOWN &&
-		   info.committed == MMAPDEV_UNKNOWN,
+		   info.committed == MMAPDEV_UNKNOWN &&
+		   info.folio_max == MMAPDEV_UNKNOWN &&
+		   info.maps == MMAPDEV_UNKNOWN &&
+		   info.faults == MMAPDEV_UNKNOWN &&
+		   info.mkwrites == MMAPDEV_UNKNOWN &&
+		   info.resizes == MMAPDEV_UNKNOWN &&
+		   info.punches == MMAPDEV_UNKNOWN,
 	   "what a file does not know is UNKNOWN (%s)", o->name);
 
 	need(ftruncate(mmapdev_fd(o->dev), 12345), "ftruncate");
@@ -49,7 +58,15 @@ static void test_info_sizes(struct object *o)
 	ok(zero, "what this library does not know is zero (%s)", o->name);
 	ok(beyond, "and nothing behind the struct is touched (%s)", o->name);
 
-	newer.info.sz = sizeof(newer.info) - 1;
+	memset(&newer, 0xee, sizeof(newer));
+	newer.info.sz = FIRST;
+	is(mmapdev_get_info(o->dev, &newer.info), 0,
+	   "a program of 1.0 is answered (%s)", o->name);
+	is(newer.info.size, 10000, "with the size (%s)", o->name);
+	is(newer.info.folio_max, 0xeeeeeeeeeeeeeeee,
+	   "and nothing behind its struct is touched (%s)", o->name);
+
+	newer.info.sz = FIRST - 1;
 	is(mmapdev_get_info(o->dev, &newer.info), -EINVAL,
 	   "shorter than the first version is EINVAL (%s)", o->name);
 	newer.info.sz = 0;

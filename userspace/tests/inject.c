@@ -77,6 +77,16 @@ static int do_sum(void)
 	return mmapdev_sum(object->dev, 0, 4096, &crc);
 }
 
+static int do_resize(void)
+{
+	return mmapdev_resize(object->dev, 16 * KIB);
+}
+
+static int do_punch(void)
+{
+	return mmapdev_punch(object->dev, 0, page_size());
+}
+
 static const struct {
 	const char *name;
 	int (*call)(void);
@@ -115,6 +125,13 @@ static const struct {
 	{ "sum: malloc", do_sum, W_MALLOC, ENOMEM, -ENOMEM },
 	{ "sum: pread", do_sum, W_PREAD, EIO, -EIO },
 	{ "sum: the file shrank", do_sum, W_PREAD, 0, -ENXIO },
+	{ "resize: fcntl", do_resize, W_FCNTL, EBADF, -EBADF },
+	{ "resize: ftruncate", do_resize, W_FTRUNCATE, ENOSPC, -ENOSPC },
+	{ "resize: a signal", do_resize, W_FTRUNCATE, EINTR, -EINTR },
+	{ "punch: fcntl", do_punch, W_FCNTL, EBADF, -EBADF },
+	{ "punch: fstat", do_punch, W_FSTAT, EIO, -EIO },
+	{ "punch: no holes here", do_punch, W_FALLOCATE, EOPNOTSUPP,
+	  -EOPNOTSUPP },
 };
 
 static int lowest_free_fd(void)

@@ -4,6 +4,7 @@
  * finds every __wrap_ in this file and tells the linker.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ static struct {
 } state[W_COUNT];
 static size_t limit;
 static int (*device)(unsigned long command, void *arg);
+static void (*before)(enum wrapped call);
 
 void wrap_fail(enum wrapped call, int times, int err)
 {
@@ -53,10 +55,23 @@ void wrap_reset(void)
 	memset(state, 0, sizeof(state));
 	limit = 0;
 	device = NULL;
+	before = NULL;
+}
+
+void wrap_before(void (*hook)(enum wrapped call))
+{
+	before = hook;
 }
 
 static bool fails(enum wrapped call)
 {
+	void (*hook)(enum wrapped call) = before;
+
+	if (hook) {
+		before = NULL;
+		hook(call);
+		before = hook;
+	}
 	__atomic_add_fetch(&state[call].calls, 1, __ATOMIC_RELAXED);
 	if (!state[call].fail)
 		return false;
@@ -95,6 +110,12 @@ WRAP(void *, malloc, size_t size)
 WRAP(int, close, int fd)
 {
 	return fails(W_CLOSE) ? -1 : __real_close(fd);
+}
+
+WRAP(int, fallocate64, int fd, int mode, off_t offset, off_t length)
+{
+	return fails(W_FALLOCATE) ? -1 :
+				    __real_fallocate64(fd, mode, offset, length);
 }
 
 WRAP(int, fcntl64, int fd, int command, ...)

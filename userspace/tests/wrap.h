@@ -12,6 +12,7 @@
 enum wrapped {
 	W_CALLOC,
 	W_CLOSE,
+	W_FALLOCATE,
 	W_FCNTL,
 	W_FSTAT,
 	W_FSYNC,
@@ -41,6 +42,8 @@ void wrap_fail(enum wrapped call, int times, int err);
 int wrap_calls(enum wrapped call);
 /* How the last mmap, msync or madvise was called. */
 struct wrap_call wrap_last(enum wrapped call);
+/* Called first of all by each wrapped call but those that it makes itself. */
+void wrap_before(void (*hook)(enum wrapped call));
 /* Read and write at most @bytes a call; 0: no limit. */
 void wrap_short(size_t bytes);
 /* fstat says character device, and ioctl is @answer: 0 or a positive errno. */
