@@ -10,6 +10,7 @@
 #define CTL_H
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ struct command {
 };
 
 extern const struct command load_command, unload_command, status_command,
-	info_command, fill_command, sum_command, dump_command;
+	list_command, create_command, remove_command, info_command, fill_command, sum_command, dump_command;
 
 /* main.c */
 __attribute__((format(printf, 1, 2))) void error(const char *format, ...);
@@ -46,13 +47,23 @@ bool parse_size(const char *text, uint64_t *value); /* with K, M, G */
 const char *nearest(const char *name, const char *const *names);
 void print_json_string(const char *text);
 void print_size(uint64_t bytes); /* "65536 (64 KiB)" */
+void short_size(uint64_t bytes, char *text, size_t size); /* "64K" */
+uint64_t now_ms(void);
 
-/* params.c: whether a value can be right for a parameter of this type */
+/*
+ * params.c: whether a value can be right for a parameter of this type; @type
+ * NULL: for the attribute that one device has of this name
+ */
 bool param_fits(const char *name, const char *type, const char *value,
 		const char **wanted);
 
+/* log.c: the end of the kernel's log, and what was added to it since */
+int open_log(void);
+void print_log(int fd);
+
 /* holders.c: who has an object open or mapped */
 struct holder {
+	char path[PATH_MAX]; /* of what it holds */
 	pid_t pid;
 	char name[64];
 	bool opened, mapped;
@@ -64,8 +75,12 @@ struct holders {
 	bool partial; /* there were processes that could not be looked into */
 };
 
-/* 0 or -errno of finding the device at all. */
+/*
+ * Adds to @holders, which begins as zeros; 0 or -errno of finding the device at
+ * all. @path NULL: who holds devices that were removed.
+ */
 int find_holders(const char *path, struct holders *holders);
-void print_holders(const struct holders *holders, const char *indent);
+/* @headings: "PATH is held by" before those of each path. */
+void print_holders(const struct holders *holders, bool headings);
 
 #endif /* CTL_H */

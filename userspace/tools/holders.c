@@ -6,7 +6,8 @@
  * number, and only a file by its inode. A map is asked through map_files, which
  * stands for the very file that was mapped, and where that is not allowed
  * through the inode in the text of maps. An eager mapping is of a file of its
- * own, which only its name gives away.
+ * own, which only its name gives away. Of a device that was removed nothing but
+ * the name is left either.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -20,80 +21,140 @@
 #include <unistd.h>
 
 #include "ctl.h"
+#include "nodes.h"
 
-#define EAGER_NAME "anon_inode:mmapdev-eager"
+#define REMOVED " (deleted)"
+#define EAGER_BEFORE "anon_inode:"
+#define EAGER_AFTER "-eager"
 
-static int find_device(const char *path, struct stat *device)
+struct object {
+	struct stat st;
+	char eager[64]; /* name of its eager mappings' files; "": it has none */
+	bool removed;	/* any device that was */
+};
+
+static int find_device(const char *path, struct object *object)
 {
 	unsigned int major_number, minor_number;
-	FILE *file;
-	int n;
+	char dir[PATH_MAX], node[32], number[32];
 
-	if (!stat(path, device))
+	memset(object, 0, sizeof(*object));
+	object->removed = !path;
+	if (!path)
 		return 0;
-	if (strcmp(path, DEVICE))
+	if (!stat(path, &object->st)) {
+		if (!node_of(path, node, sizeof(node)))
+			snprintf(object->eager, sizeof(object->eager),
+				 EAGER_BEFORE "%s" EAGER_AFTER, node);
+		return 0;
+	}
+	if (strncmp(path, DEVICE, strlen(DEVICE)))
 		return -errno;
 
-	file = fopen("/sys/class/misc/" MODULE "/dev", "re");
-	if (!file)
-		return -errno;
-	n = fscanf(file, "%u:%u", &major_number, &minor_number);
-	fclose(file);
-	if (n != 2)
-		return -ENODEV;
-	memset(device, 0, sizeof(*device));
-	device->st_mode = S_IFCHR;
-	device->st_rdev = makedev(major_number, minor_number);
+	/* It has lost its node, and may be held all the same. */
+	snprintf(dir, sizeof(dir), MISC "%s", path + strlen("/dev/"));
+	read_attribute(dir, "dev", number, sizeof(number));
+	if (sscanf(number, "%u:%u", &major_number, &minor_number) != 2)
+		return -ENOENT;
+	snprintf(object->eager, sizeof(object->eager),
+		 EAGER_BEFORE "%s" EAGER_AFTER, path + strlen("/dev/"));
+	object->st.st_mode = S_IFCHR;
+	object->st.st_rdev = makedev(major_number, minor_number);
 	return 0;
 }
 
-static bool same(const struct stat *a, const struct stat *device)
+static bool same(const struct stat *a, const struct object *object)
 {
-	if (S_ISCHR(device->st_mode))
-		return S_ISCHR(a->st_mode) && a->st_rdev == device->st_rdev;
-	return a->st_dev == device->st_dev && a->st_ino == device->st_ino;
+	const struct stat *b = &object->st;
+
+	if (S_ISCHR(b->st_mode))
+		return S_ISCHR(a->st_mode) && a->st_rdev == b->st_rdev;
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-static bool has_open(int proc, const struct stat *device, bool *denied)
+/* "/dev/mmapdev1 (deleted)" */
+static bool is_removed(const char *name)
+{
+	size_t length = strlen(name);
+
+	return !strncmp(name, DEVICE, strlen(DEVICE)) &&
+	       length > strlen(REMOVED) &&
+	       !strcmp(name + length - strlen(REMOVED), REMOVED);
+}
+
+/* "anon_inode:mmapdev1-eager", where there is no mmapdev1 */
+static bool is_removed_eager(const char *name)
+{
+	char path[PATH_MAX];
+	size_t length = strlen(name);
+
+	if (strncmp(name, EAGER_BEFORE MODULE, strlen(EAGER_BEFORE MODULE)) ||
+	    length < strlen(EAGER_AFTER) ||
+	    strcmp(name + length - strlen(EAGER_AFTER), EAGER_AFTER))
+		return false;
+	snprintf(path, sizeof(path), MISC "%.*s",
+		 (int)(length - strlen(EAGER_BEFORE) - strlen(EAGER_AFTER)),
+		 name + strlen(EAGER_BEFORE));
+	return access(path, F_OK);
+}
+
+static bool is_open(int fd, const char *name, const struct object *object)
+{
+	char link[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+
+	if (!isdigit((unsigned char)*name))
+		return false;
+	if (!object->removed)
+		return !fstatat(fd, name, &st, 0) && same(&st, object);
+	n = readlinkat(fd, name, link, sizeof(link) - 1);
+	link[n > 0 ? n : 0] = '\0';
+	return is_removed(link);
+}
+
+static bool has_open(int proc, const struct object *object, bool *denied)
 {
 	int fd = openat(proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
 	bool found = false;
-	struct stat st;
 
 	if (!dir) {
 		*denied |= errno == EACCES;
 		return false;
 	}
 	while (!found && (entry = readdir(dir)))
-		found = isdigit((unsigned char)*entry->d_name) &&
-			!fstatat(fd, entry->d_name, &st, 0) &&
-			same(&st, device);
+		found = is_open(fd, entry->d_name, object);
 	closedir(dir);
 	return found;
 }
 
-static bool line_maps(int proc, const char *line, const struct stat *device)
+static bool line_maps(int proc, char *line, const struct object *object)
 {
 	unsigned int major_number, minor_number;
-	char range[64], path[80];
+	char range[64], path[80], *name;
 	struct stat st;
 	uint64_t inode;
+	int n;
 
-	if (sscanf(line, "%63s %*s %*s %x:%x %" SCNu64, range, &major_number,
-		   &minor_number, &inode) != 4 || !inode)
+	if (sscanf(line, "%63s %*s %*s %x:%x %" SCNu64 " %n", range,
+		   &major_number, &minor_number, &inode, &n) != 4 || !inode)
 		return false;
-	if (S_ISCHR(device->st_mode) && strstr(line, EAGER_NAME))
+	name = line + n;
+	name[strcspn(name, "\n")] = '\0';
+	if (object->removed)
+		return is_removed(name) || is_removed_eager(name);
+	if (*object->eager && !strcmp(name, object->eager))
 		return true;
 	snprintf(path, sizeof(path), "map_files/%s", range);
 	if (!fstatat(proc, path, &st, 0))
-		return same(&st, device);
-	return device->st_ino == inode &&
-	       device->st_dev == makedev(major_number, minor_number);
+		return same(&st, object);
+	return object->st.st_ino == inode &&
+	       object->st.st_dev == makedev(major_number, minor_number);
 }
 
-static bool has_mapped(int proc, const struct stat *device, bool *denied)
+static bool has_mapped(int proc, const struct object *object, bool *denied)
 {
 	int fd = openat(proc, "maps", O_RDONLY | O_CLOEXEC);
 	FILE *maps = fd < 0 ? NULL : fdopen(fd, "r");
@@ -106,7 +167,7 @@ static bool has_mapped(int proc, const struct stat *device, bool *denied)
 		return false;
 	}
 	while (!found && getline(&line, &room, maps) > 0)
-		found = line_maps(proc, line, device);
+		found = line_maps(proc, line, object);
 	free(line);
 	fclose(maps);
 	return found;
@@ -135,20 +196,21 @@ static int add(struct holders *holders, const struct holder *holder)
 	return 0;
 }
 
-static int look_into(const char *pid, const struct stat *device,
-		     struct holders *holders)
+static int look_into(const char *pid, const char *what,
+		     const struct object *object, struct holders *holders)
 {
 	struct holder holder = { .pid = strtol(pid, NULL, 10) };
 	char path[300];
 	int proc, ret = 0;
 
+	snprintf(holder.path, sizeof(holder.path), "%s", what);
 	snprintf(path, sizeof(path), "/proc/%s", pid);
 	proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (proc < 0)
 		return 0; /* it has ended */
 
-	holder.opened = has_open(proc, device, &holders->partial);
-	holder.mapped = has_mapped(proc, device, &holders->partial);
+	holder.opened = has_open(proc, object, &holders->partial);
+	holder.mapped = has_mapped(proc, object, &holders->partial);
 	read_name(proc, holder.name, sizeof(holder.name));
 	close(proc);
 	if (holder.opened || holder.mapped)
@@ -159,12 +221,11 @@ static int look_into(const char *pid, const struct stat *device,
 int find_holders(const char *path, struct holders *holders)
 {
 	struct dirent *entry;
-	struct stat device;
+	struct object object;
 	DIR *dir;
 	int ret;
 
-	memset(holders, 0, sizeof(*holders));
-	ret = find_device(path, &device);
+	ret = find_device(path, &object);
 	if (ret)
 		return ret;
 	dir = opendir("/proc");
@@ -173,24 +234,31 @@ int find_holders(const char *path, struct holders *holders)
 	while (!ret && (entry = readdir(dir)))
 		if (isdigit((unsigned char)*entry->d_name) &&
 		    strtol(entry->d_name, NULL, 10) != getpid())
-			ret = look_into(entry->d_name, &device, holders);
+			ret = look_into(entry->d_name,
+					path ? path : "a removed device",
+					&object, holders);
 	closedir(dir);
 	return ret;
 }
 
-void print_holders(const struct holders *holders, const char *indent)
+void print_holders(const struct holders *holders, bool headings)
 {
+	const char *path = "";
 	size_t i;
 
 	for (i = 0; i < holders->count; i++) {
 		const struct holder *h = &holders->list[i];
 
-		printf("%s%7d  %-15s  %s%s%s\n", indent, h->pid, h->name,
+		if (headings && strcmp(path, h->path))
+			printf("%s is held by\n", h->path);
+		path = h->path;
+		printf("%7d  %-15s  %s%s%s\n", h->pid, h->name,
 		       h->opened ? "open" : "",
 		       h->opened && h->mapped ? ", " : "",
 		       h->mapped ? "mapped" : "");
 	}
 	if (holders->partial)
-		printf("%sThere may be others: not every process could be looked into%s.\n",
-		       indent, geteuid() ? "; run as root" : "");
+		printf("There may be %s: not every process could be looked into%s.\n",
+		       holders->count ? "others" : "holders",
+		       geteuid() ? "; run as root" : "");
 }

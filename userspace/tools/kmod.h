@@ -9,10 +9,10 @@
 
 #define PARAMS_MAX 64
 
-/* Out of the .ko: parm=, parmtype= and vermagic= of .modinfo. */
+/* Out of the .ko: parm=, parmtype= and some more of .modinfo. */
 struct module_info {
 	struct kmod_list *list;
-	const char *name, *vermagic;
+	const char *name, *vermagic, *depends;
 	char *params[PARAMS_MAX + 1]; /* names; NULL ends them */
 	const char *types[PARAMS_MAX];
 };
@@ -25,6 +25,5 @@ int check_param(const struct module_info *info, const char *arg);
 
 /* A context that keeps its messages to itself: the tool says it better. */
 struct kmod_ctx *quiet_kmod(void);
-uint64_t now_ms(void);
 
 #endif /* CTL_KMOD_H */

@@ -9,20 +9,18 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <mmapdev.h>
 
 #include "ctl.h"
 #include "kmod.h"
-
-#define NODE_DEADLINE_MS 5000
-#define POLL_MS 10
+#include "nodes.h"
 
 static void no_log(void *data, int priority, const char *file, int line,
 		   const char *function, const char *format, va_list args)
@@ -45,14 +43,6 @@ struct kmod_ctx *quiet_kmod(void)
 	return ctx;
 }
 
-uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* What modprobe.d says, then what was asked for: the kernel takes the last. */
 static char *join(const char *configured, char **args)
 {
@@ -72,36 +62,6 @@ static char *join(const char *configured, char **args)
 		end = stpcpy(end, *arg);
 	}
 	return options;
-}
-
-/* The end of the kernel's log, to read from there what an insertion adds. */
-static int open_log(void)
-{
-	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-
-	if (fd >= 0)
-		lseek(fd, 0, SEEK_END);
-	return fd;
-}
-
-static void print_log(int fd)
-{
-	char record[1024], *text;
-	ssize_t n;
-
-	while (fd >= 0) {
-		n = read(fd, record, sizeof(record) - 1);
-		if (n < 0 && errno == EPIPE) /* the oldest was overwritten */
-			continue;
-		if (n <= 0)
-			return;
-		record[n] = '\0';
-		text = strchr(record, ';');
-		if (!text || !strstr(text, MODULE))
-			continue;
-		text[strcspn(text, "\n")] = '\0';
-		fprintf(stderr, "  kernel: %s\n", text + 1);
-	}
 }
 
 static void explain(int err, const struct module_info *info)
@@ -146,36 +106,86 @@ static void explain(int err, const struct module_info *info)
 	}
 }
 
-static int wait_for_node(void)
+static void print_node(const char *path)
 {
 	struct mmapdev_info info = { .sz = sizeof(info) };
-	uint64_t deadline = now_ms() + NODE_DEADLINE_MS;
 	struct mmapdev *dev;
-	int ret;
 
-	while ((ret = mmapdev_open(DEVICE, O_RDONLY, &dev)) &&
-	       ret != -EACCES && now_ms() < deadline)
-		usleep(POLL_MS * 1000);
-	if (ret == -EACCES)
-		return 0;
-	if (ret) {
-		error("the module is loaded, but after %d seconds " DEVICE
-		      " is not there (%s): is /dev a devtmpfs, does udev run?",
-		      NODE_DEADLINE_MS / 1000, strerror(-ret));
-		return EXIT_FAILURE;
-	}
+	if (mmapdev_open(path, O_RDONLY, &dev))
+		return;
 	if (!mmapdev_get_info(dev, &info)) {
-		printf("%s: size ", DEVICE);
+		printf("%s: size ", path);
 		print_size(info.size);
 		printf(", mode %s\n",
 		       info.mode == MMAPDEV_MODE_EAGER ? "eager" : "demand");
 	}
 	mmapdev_close(dev);
-	return 0;
 }
 
-static int insert(struct kmod_module *module, const struct module_info *info,
-		  bool installed, char **args)
+/* The kernel has told sysfs of all of them by now, and udev will hear of it. */
+static int wait_for_nodes(void)
+{
+	char path[PATH_MAX];
+	struct nodes nodes;
+	int ret = 0;
+	size_t i;
+
+	if (find_nodes(&nodes))
+		return EXIT_FAILURE;
+	for (i = 0; i < nodes.count && !ret; i++) {
+		if (!*nodes.list[i].name)
+			continue;
+		node_path(&nodes.list[i], path);
+		ret = wait_for_node(path);
+		if (!ret)
+			print_node(path);
+	}
+	if (!nodes.count)
+		printf("loaded, without a device: mmapdevctl create\n");
+	free(nodes.list);
+	return ret;
+}
+
+/*
+ * The kernel's own loader, which is what insmod has, loads nothing else first.
+ * What this module asks for it can do without.
+ */
+static void load_dependencies(struct kmod_ctx *ctx,
+			      const struct module_info *info)
+{
+	char *names = strdup(info->depends ? info->depends : ""), *name, *rest;
+	struct kmod_list *list, *entry;
+	char path[PATH_MAX];
+	int ret;
+
+	for (name = names ? strtok_r(names, ",", &rest) : NULL; name;
+	     name = strtok_r(NULL, ",", &rest)) {
+		snprintf(path, sizeof(path), "/sys/module/%s", name);
+		if (!access(path, F_OK))
+			continue;
+		list = NULL;
+		ret = kmod_module_new_from_lookup(ctx, name, &list);
+		if (!ret && !list)
+			ret = -ENOENT;
+		kmod_list_foreach(entry, list) {
+			struct kmod_module *module =
+				kmod_module_get_module(entry);
+
+			ret = kmod_module_probe_insert_module(
+				module, KMOD_PROBE_IGNORE_LOADED, NULL, NULL,
+				NULL, NULL);
+			kmod_module_unref(module);
+		}
+		kmod_module_unref_list(list);
+		if (ret)
+			error("going on without %s, which cannot be loaded (%s): mmapdevctl create will not work",
+			      name, strerror(ret < 0 ? -ret : EPERM));
+	}
+	free(names);
+}
+
+static int insert(struct kmod_ctx *ctx, struct kmod_module *module,
+		  const struct module_info *info, bool installed, char **args)
 {
 	char *options;
 	int log, ret;
@@ -186,6 +196,7 @@ static int insert(struct kmod_module *module, const struct module_info *info,
 		error("%m");
 		return EXIT_FAILURE;
 	}
+	load_dependencies(ctx, info);
 	log = open_log();
 	ret = kmod_module_insert_module(module, 0, options);
 	if (ret) {
@@ -195,7 +206,7 @@ static int insert(struct kmod_module *module, const struct module_info *info,
 	if (log >= 0)
 		close(log);
 	free(options);
-	return ret ? EXIT_FAILURE : wait_for_node();
+	return ret ? EXIT_FAILURE : wait_for_nodes();
 }
 
 /* -m, else the one that was just built here, else the installed one. */
@@ -225,7 +236,8 @@ static struct kmod_module *find_module(struct kmod_ctx *ctx, const char *path,
 	return module;
 }
 
-static int load(struct kmod_module *module, bool installed, char **args)
+static int load(struct kmod_ctx *ctx, struct kmod_module *module,
+		bool installed, char **args)
 {
 	struct module_info info;
 	char **arg;
@@ -246,7 +258,7 @@ static int load(struct kmod_module *module, bool installed, char **args)
 	for (arg = args; !ret && *arg; arg++)
 		ret = check_param(&info, *arg);
 	if (!ret)
-		ret = insert(module, &info, installed, args);
+		ret = insert(ctx, module, &info, installed, args);
 	free_info(&info);
 	return ret;
 }
@@ -276,7 +288,7 @@ static int run_load(int argc, char **argv)
 	}
 	module = find_module(ctx, path, &installed);
 	if (module) {
-		status = load(module, installed, argv + optind);
+		status = load(ctx, module, installed, argv + optind);
 		kmod_module_unref(module);
 	}
 	kmod_unref(ctx);
@@ -286,17 +298,25 @@ static int run_load(int argc, char **argv)
 const struct command load_command = {
 	"load",
 	"[-m PATH.ko] [NAME=VALUE...]",
-	"Load the module and wait for " DEVICE ". Names and values of parameters\n"
-	"are checked first: the kernel would ignore a misspelt one. Without -m it is\n"
+	"Load the module and wait for its nodes. Names and values of parameters are\n"
+	"checked first: the kernel would ignore a misspelt one. Without -m it is\n"
 	"./" MODULE ".ko if there is one, else what is installed for this kernel.\n"
+	"What it depends on, configfs, is loaded before it.\n"
 	"\n"
-	"  size=BYTES       of the buffer, with K, M or G\n"
-	"  mode=MODE        demand: map each page at its first touch; eager: all at\n"
+	"  devices=N        how many to make, 0 to 64\n"
+	"  size=BYTES *     of the buffer, with K, M or G\n"
+	"  max_size=BYTES * that it may become\n"
+	"  mode=MODE *      demand: map each page at its first touch; eager: all at\n"
 	"                   mmap time\n"
-	"  node_mode=BITS   permissions of the node, octal\n"
+	"  huge=WHEN *      folios of more than a page: never, advise or always\n"
+	"  prealloc=0|1     take all of the memory at once\n"
+	"  node_mode=BITS   permissions of the nodes, octal\n"
+	"\n"
+	"Those with * may be lists, with commas, of a value for each device.\n"
 	"\n"
 	"  mmapdevctl load\n"
 	"  mmapdevctl load size=64M mode=eager node_mode=0666\n"
+	"  mmapdevctl load devices=2 size=16M,1M max_size=1G\n"
 	"  mmapdevctl load -m ./" MODULE ".ko size=16M\n",
 	run_load,
 };

@@ -14,8 +14,8 @@
 #include "ctl.h"
 
 static const struct command *const commands[] = {
-	&load_command, &unload_command, &status_command, &info_command,
-	&fill_command, &sum_command,	&dump_command,
+	&load_command,	 &unload_command, &status_command, &list_command,
+	&create_command, &remove_command, &info_command,	 &fill_command,	  &sum_command,	   &dump_command,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -48,6 +48,8 @@ int read_info(struct kmod_module *module, struct module_info *info)
 			info->name = value;
 		else if (!strcmp(key, "vermagic"))
 			info->vermagic = value;
+		else if (!strcmp(key, "depends"))
+			info->depends = value;
 		else if (!strcmp(key, "parm") || !strcmp(key, "parmtype"))
 			ret = add_param(info, value, key[4]);
 		if (ret)

@@ -11,25 +11,51 @@
 
 #include "ctl.h"
 #include "kmod.h"
+#include "nodes.h"
 
 #define SYSFS "/sys/module/" MODULE
 #define POLL_MS 50
 
+/* Of all devices, those that were removed and are held yet included. */
+static void find_all_holders(const struct nodes *nodes, struct holders *holders)
+{
+	char path[PATH_MAX];
+	size_t i;
+
+	for (i = 0; i < nodes->count; i++) {
+		node_path(&nodes->list[i], path);
+		if (*nodes->list[i].name)
+			find_holders(path, holders);
+	}
+	find_holders(NULL, holders);
+}
+
 static int print_busy(struct kmod_module *module)
 {
-	struct holders holders;
+	struct holders holders = { .count = 0 };
+	struct nodes nodes;
+	size_t i, dirs = 0;
 
 	error("the module is in use, its reference count is %d",
 	      kmod_module_get_refcnt(module));
-	if (!find_holders(DEVICE, &holders) && holders.count) {
-		printf("%s is held by\n", DEVICE);
-		print_holders(&holders, "");
-	} else {
-		printf("No process that can be seen holds %s%s.\n", DEVICE,
+	if (find_nodes(&nodes))
+		return EXIT_FAILURE;
+	for (i = 0; i < nodes.count; i++) {
+		const char *dir = nodes.list[i].dir;
+
+		if (*dir)
+			printf("'%s' was made at run time: mmapdevctl remove %s\n",
+			       dir, dir);
+		dirs += !!*dir;
+	}
+	find_all_holders(&nodes, &holders);
+	print_holders(&holders, true);
+	if (!holders.count && !dirs)
+		printf("No process that can be seen holds a device%s.\n",
 		       geteuid() ? "; run as root to see all" :
 				   "; look for mounts, containers or kernel users");
-	}
 	free(holders.list);
+	free(nodes.list);
 	return EXIT_FAILURE;
 }
 
@@ -107,18 +133,6 @@ static int run_unload(int argc, char **argv)
 	return status;
 }
 
-/* The first line of a sysfs attribute; "" where it cannot be read. */
-static void read_attribute(const char *path, char *line, int size)
-{
-	FILE *file = fopen(path, "re");
-
-	if (!file || !fgets(line, size, file))
-		*line = '\0';
-	line[strcspn(line, "\n")] = '\0';
-	if (file)
-		fclose(file);
-}
-
 static int no_dots(const struct dirent *entry)
 {
 	return *entry->d_name != '.';
@@ -131,17 +145,16 @@ static void print_attribute(const char *name, const char *value)
 
 static void print_parameters(bool json)
 {
-	char path[PATH_MAX], value[256];
 	struct dirent **entries;
+	char value[1024];
 	int i, n;
 
 	n = scandir(SYSFS "/parameters", &entries, no_dots, alphasort);
 	if (json)
 		printf(", \"parameters\": {");
 	for (i = 0; i < n; i++) {
-		snprintf(path, sizeof(path), SYSFS "/parameters/%s",
-			 entries[i]->d_name);
-		read_attribute(path, value, sizeof(value));
+		read_attribute(SYSFS "/parameters", entries[i]->d_name, value,
+			       sizeof(value));
 		if (json) {
 			printf("%s", i ? ", " : "");
 			print_json_string(entries[i]->d_name);
@@ -166,7 +179,9 @@ static void print_json_holders(const struct holders *holders)
 	for (i = 0; i < holders->count; i++) {
 		const struct holder *h = &holders->list[i];
 
-		printf("%s{\"pid\": %d, \"name\": ", i ? ", " : "", h->pid);
+		printf("%s{\"path\": ", i ? ", " : "");
+		print_json_string(h->path);
+		printf(", \"pid\": %d, \"name\": ", h->pid);
 		print_json_string(h->name);
 		printf(", \"open\": %s, \"mapped\": %s}",
 		       h->opened ? "true" : "false",
@@ -193,8 +208,8 @@ static void print_json_status(bool loaded, const char *version,
 	printf("}\n");
 }
 
-static void print_status(bool loaded, const char *path, const char *version,
-			 const char *refs, const struct holders *holders)
+static void print_status(bool loaded, const char *version, const char *refs,
+			 const struct holders *holders)
 {
 	if (!loaded) {
 		printf("%s is not loaded\n", MODULE);
@@ -204,13 +219,30 @@ static void print_status(bool loaded, const char *path, const char *version,
 		print_attribute("refcount", refs);
 		print_parameters(false);
 	}
-	if (holders->count) {
-		printf("%s is held by\n", path);
-		print_holders(holders, "");
-	} else if (holders->partial) {
-		printf("No holder of %s is seen; run as root to see all.\n",
-		       path);
+	print_holders(holders, true);
+}
+
+/* Of one that was named, else of every device. */
+static int look_for_holders(const char *path, bool loaded,
+			    struct holders *holders)
+{
+	struct nodes nodes;
+	int ret;
+
+	if (path) {
+		ret = find_holders(path, holders);
+		if (ret)
+			error("%s: %s", path, strerror(-ret));
+		return ret;
 	}
+	if (!loaded)
+		return 0;
+	ret = find_nodes(&nodes);
+	if (ret)
+		return ret;
+	find_all_holders(&nodes, holders);
+	free(nodes.list);
+	return 0;
 }
 
 static int run_status(int argc, char **argv)
@@ -220,8 +252,7 @@ static int run_status(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	char version[64], refs[32];
-	const char *path = DEVICE;
-	struct holders holders;
+	struct holders holders = { .count = 0 };
 	bool json = false, loaded;
 	int option, ret;
 
@@ -233,22 +264,16 @@ static int run_status(int argc, char **argv)
 	if (argc - optind > 1)
 		return usage("one DEVICE at a time, not also '%s'",
 			     argv[optind + 1]);
-	if (optind < argc)
-		path = argv[optind];
 
 	loaded = !access(SYSFS, F_OK);
-	read_attribute(SYSFS "/version", version, sizeof(version));
-	read_attribute(SYSFS "/refcnt", refs, sizeof(refs));
-	ret = find_holders(path, &holders);
-	if (ret && (loaded || optind < argc))
-		error("%s: %s", path, strerror(-ret));
-	else
-		ret = 0;
+	read_attribute(SYSFS, "version", version, sizeof(version));
+	read_attribute(SYSFS, "refcnt", refs, sizeof(refs));
+	ret = look_for_holders(argv[optind], loaded, &holders);
 
 	if (json)
 		print_json_status(loaded, version, refs, &holders);
 	else
-		print_status(loaded, path, version, refs, &holders);
+		print_status(loaded, version, refs, &holders);
 	free(holders.list);
 	return loaded && !ret ? 0 : EXIT_FAILURE;
 }
@@ -256,8 +281,9 @@ static int run_status(int argc, char **argv)
 const struct command unload_command = {
 	"unload",
 	"[--wait SEC]",
-	"Unload the module. While somebody has the device open or mapped that is\n"
-	"refused; then this says who. --wait tries again for so many seconds.\n"
+	"Unload the module. While somebody has a device open or mapped, or one that\n"
+	"create made is there, that is refused; then this says who and which. --wait\n"
+	"tries again for so many seconds.\n"
 	"\n"
 	"  mmapdevctl unload\n"
 	"  mmapdevctl unload --wait 10\n",
@@ -268,7 +294,8 @@ const struct command status_command = {
 	"status",
 	"[DEVICE] [--json]",
 	"Print whether the module is loaded, with which parameters, and who has\n"
-	"DEVICE (" DEVICE ") open or mapped. Exit status 1: it is not loaded.\n"
+	"DEVICE open or mapped, or without one, which of the devices. Exit status 1:\n"
+	"it is not loaded.\n"
 	"\n"
 	"  mmapdevctl status\n"
 	"  mmapdevctl status --json | jq '.holders[].pid'\n",

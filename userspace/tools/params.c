@@ -11,6 +11,8 @@
 
 #include "ctl.h"
 
+#define DEVICES_MAX 64
+
 static bool is_size(const char *value)
 {
 	uint64_t size;
@@ -52,14 +54,53 @@ static bool is_signed(const char *value, unsigned int bits)
 	       number <= limit - (*value != '-');
 }
 
+static bool is_huge(const char *value)
+{
+	return !strcmp(value, "never") || !strcmp(value, "advise") ||
+	       !strcmp(value, "always");
+}
+
+static bool is_count(const char *value)
+{
+	uint64_t count;
+
+	return parse_u64(value, &count) && count <= DEVICES_MAX;
+}
+
+/* @list: of one value for each device, as a parameter. */
 static const struct {
 	const char *name, *wanted;
 	bool (*fits)(const char *value);
+	bool list;
 } by_name[] = {
-	{ "size", "bytes, as 65536, 64K, 16M or 1G", is_size },
-	{ "mode", "demand or eager", is_mode },
-	{ "node_mode", "octal permission bits, 0 to 0777", is_node_mode },
+	{ "devices", "a number from 0 to 64", is_count, false },
+	{ "size", "bytes, as 65536, 64K, 16M or 1G", is_size, true },
+	{ "max_size", "bytes, as 65536, 64K, 16M or 1G", is_size, true },
+	{ "mode", "demand or eager", is_mode, true },
+	{ "huge", "never, advise or always", is_huge, true },
+	{ "prealloc", "0 or 1", is_bool, false },
+	{ "node_mode", "octal permission bits, 0 to 0777", is_node_mode,
+	  false },
 };
+
+/* Each part between commas, and there are no empty ones. */
+static bool all_fit(const char *values, bool (*fits)(const char *value))
+{
+	char part[64];
+	size_t length;
+
+	for (;; values += length + 1) {
+		length = strcspn(values, ",");
+		if (length >= sizeof(part))
+			return false;
+		memcpy(part, values, length);
+		part[length] = '\0';
+		if (!fits(part))
+			return false;
+		if (!values[length])
+			return true;
+	}
+}
 
 static const struct {
 	const char *type, *wanted;
@@ -84,14 +125,16 @@ bool param_fits(const char *name, const char *type, const char *value,
 		if (strcmp(by_name[i].name, name))
 			continue;
 		*wanted = by_name[i].wanted;
+		if (type && by_name[i].list)
+			return all_fit(value, by_name[i].fits);
 		return by_name[i].fits(value);
 	}
-	for (i = 0; i < sizeof(by_type) / sizeof(by_type[0]); i++) {
+	for (i = 0; type && i < sizeof(by_type) / sizeof(by_type[0]); i++) {
 		if (strcmp(by_type[i].type, type))
 			continue;
 		*wanted = by_type[i].wanted;
 		return by_type[i].fits(value, by_type[i].bits);
 	}
 	*wanted = "0 or 1";
-	return strcmp(type, "bool") || is_bool(value);
+	return !type || strcmp(type, "bool") || is_bool(value);
 }

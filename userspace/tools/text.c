@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-/* Text in and out: numbers and sizes, misspelt names, JSON. */
+/* Text in and out: numbers and sizes, misspelt names, JSON; the time. */
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "ctl.h"
 
@@ -123,4 +124,25 @@ void print_size(uint64_t bytes)
 			return;
 		}
 	}
+}
+
+void short_size(uint64_t bytes, char *text, size_t size)
+{
+	static const char units[] = "KMGT";
+	const char *unit = "";
+	size_t i;
+
+	for (i = 0; i < 4 && bytes && bytes % 1024 == 0; i++) {
+		bytes /= 1024;
+		unit = units + i;
+	}
+	snprintf(text, size, "%" PRIu64 "%.1s", bytes, unit);
+}
+
+uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
