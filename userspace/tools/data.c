@@ -17,6 +17,8 @@ static const struct option options[] = {
 	{ "length", required_argument, NULL, 'l' },
 	{ "json", no_argument, NULL, 'j' },
 	{ "raw", no_argument, NULL, 'r' },
+	{ "follow", no_argument, NULL, 'f' },
+	{ "pid", required_argument, NULL, 'p' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -34,12 +36,19 @@ int parse_target(int argc, char **argv, const char *takes, struct target *t)
 			t->json = true;
 		if (option == 'r')
 			t->raw = true;
+		if (option == 'f')
+			t->follow = true;
+		if (option == 'p' && (!parse_u64(optarg, &t->pid) || !t->pid ||
+				      t->pid > INT_MAX))
+			return usage("--pid %s: want the number of a process",
+				     optarg);
 		if (option == 'o' && !parse_size(optarg, &t->offset))
 			return usage("--offset %s: want bytes, as 4096 or 4K",
 				     optarg);
 		if (option == 'l' && !parse_size(optarg, &t->length))
 			return usage("--length %s: want bytes, as 4096 or 4K",
 				     optarg);
+		t->has_offset |= option == 'o';
 		t->has_length |= option == 'l';
 	}
 	return 0;
@@ -49,6 +58,8 @@ static const char *advice(const char *path, int err)
 {
 	if (err == -ENOENT && !strcmp(path, DEVICE))
 		return " (is the module loaded? mmapdevctl load)";
+	if (err == -ENOENT && !strncmp(path, DEVICE, strlen(DEVICE)))
+		return " (which there are: mmapdevctl list)";
 	if (err == -ENODEV)
 		return " (neither an mmapdev device nor a regular file)";
 	if (err == -EACCES && geteuid())
@@ -56,7 +67,7 @@ static const char *advice(const char *path, int err)
 	return "";
 }
 
-static int open_target(struct target *t, int oflags)
+int open_target(struct target *t, int oflags)
 {
 	int ret;
 
@@ -122,19 +133,27 @@ static const char *mode_name(const struct mmapdev_info *info)
 	return info->mode == MMAPDEV_MODE_EAGER ? "eager" : "demand";
 }
 
-static void print_figure(const char *name, uint64_t value, bool json)
+static const char *const huge_names[] = { "never", "advise", "always" };
+
+static const char *huge_name(const struct mmapdev_info *info)
 {
-	if (json && value == MMAPDEV_UNKNOWN)
+	return info->huge < 3 ? huge_names[info->huge] : "unknown";
+}
+
+/* @bytes: of bytes; else a count. */
+static void print_figure(const char *name, uint64_t value, bool bytes,
+			 bool json)
+{
+	if (json && value == MMAPDEV_UNKNOWN) {
 		printf(", \"%s\": null", name);
-	else if (json)
+	} else if (json) {
 		printf(", \"%s\": %" PRIu64, name, value);
-	else if (value == MMAPDEV_UNKNOWN)
-		return;
-	else if (!strcmp(name, "commit_seq"))
-		printf("  %-11s %" PRIu64 "\n", name, value);
-	else {
+	} else if (value != MMAPDEV_UNKNOWN) {
 		printf("  %-11s ", name);
-		print_size(value);
+		if (bytes)
+			print_size(value);
+		else
+			printf("%" PRIu64, value);
 		putchar('\n');
 	}
 }
@@ -142,6 +161,26 @@ static void print_figure(const char *name, uint64_t value, bool json)
 static void print_info(const struct target *t)
 {
 	const struct mmapdev_info *info = &t->info;
+	const struct {
+		const char *name;
+		uint64_t value;
+		bool bytes;
+	} figures[] = {
+		{ "size", info->size, true },
+		{ "max_size", info->max_size, true },
+		{ "page_size", info->page_size, true },
+		{ "folio_max", info->folio_max, true },
+		{ "resident", info->resident, true },
+		{ "dirty", info->dirty, true },
+		{ "committed", info->committed, true },
+		{ "commit_seq", info->commit_seq, false },
+		{ "maps", info->maps, false },
+		{ "faults", info->faults, false },
+		{ "mkwrites", info->mkwrites, false },
+		{ "resizes", info->resizes, false },
+		{ "punches", info->punches, false },
+	};
+	size_t i;
 
 	if (t->json) {
 		printf("{\"path\": ");
@@ -152,13 +191,15 @@ static void print_info(const struct target *t)
 		printf("%s\n  %-11s %s\n  %-11s %s\n", t->path, "kind",
 		       kind_name(info), "mode", mode_name(info));
 	}
-	print_figure("size", info->size, t->json);
-	print_figure("max_size", info->max_size, t->json);
-	print_figure("page_size", info->page_size, t->json);
-	print_figure("resident", info->resident, t->json);
-	print_figure("dirty", info->dirty, t->json);
-	print_figure("committed", info->committed, t->json);
-	print_figure("commit_seq", info->commit_seq, t->json);
+	if (t->json && info->kind == MMAPDEV_KIND_FILE)
+		printf(", \"huge\": null");
+	else if (t->json)
+		printf(", \"huge\": \"%s\"", huge_name(info));
+	else if (info->kind == MMAPDEV_KIND_DEVICE)
+		printf("  %-11s %s\n", "huge", huge_name(info));
+	for (i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+		print_figure(figures[i].name, figures[i].value,
+			     figures[i].bytes, t->json);
 	if (t->json)
 		printf("}\n");
 }

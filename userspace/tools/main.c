@@ -15,7 +15,8 @@
 
 static const struct command *const commands[] = {
 	&load_command,	 &unload_command, &status_command, &list_command,
-	&create_command, &remove_command, &info_command,	 &fill_command,	  &sum_command,	   &dump_command,
+	&create_command, &remove_command, &info_command,   &resize_command,
+	&punch_command,	 &fill_command,	  &sum_command,	   &dump_command,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -14,14 +14,22 @@ struct target {
 	struct mmapdev_info info;
 	uint64_t offset;
 	uint64_t length;
+	bool has_offset;
 	bool has_length;
 	bool json;
 	bool raw;
+	bool follow;
+	uint64_t pid; /* 0: none was named */
 };
 
-/* @takes: which options the command has, of o(ffset), l(ength), j(son), r(aw). */
+/*
+ * @takes: which options the command has, of o(ffset), l(ength), j(son), r(aw),
+ * f(ollow), p(id).
+ */
 int parse_target(int argc, char **argv, const char *takes, struct target *t);
-/* Opens it; the range becomes one that it has, of @most bytes if none is said. */
+/* Opens it, and asks what it is. */
+int open_target(struct target *t, int oflags);
+/* Also: the range becomes one that it has, of @most bytes if none is said. */
 int open_range(struct target *t, int oflags, uint64_t most);
 /* Closes it, and reports what the library answered. */
 int finish(struct target *t, const char *what, int ret);
