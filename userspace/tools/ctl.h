@@ -30,7 +30,8 @@ struct command {
 
 extern const struct command load_command, unload_command, status_command,
 	list_command, create_command, remove_command, info_command,
-	resize_command, punch_command, fill_command, sum_command, dump_command;
+	resize_command, punch_command, fill_command, sum_command, dump_command,
+	copy_command;
 
 /* main.c */
 __attribute__((format(printf, 1, 2))) void error(const char *format, ...);

@@ -17,6 +17,7 @@ static const struct command *const commands[] = {
 	&load_command,	 &unload_command, &status_command, &list_command,
 	&create_command, &remove_command, &info_command,   &resize_command,
 	&punch_command,	 &fill_command,	  &sum_command,	   &dump_command,
+	&copy_command,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
