@@ -527,22 +527,28 @@ bool config_is(const char *name, const char *attribute, const char *value)
 	return false;
 }
 
-int config_live(const char *name, const char *size, char *node, size_t room)
+int config_start(const char *name, char *node, size_t room)
 {
+	int err = config_set(name, "live", "1");
 	char path[512];
-	int err = config_make(name);
+	ssize_t got;
 
-	if (!err)
-		err = config_set(name, "size", size);
-	if (!err)
-		err = config_set(name, "live", "1");
 	if (err)
 		return err;
 	config_path(path, sizeof(path), name, "node");
 	memcpy(node, "/dev/", 5);
-	err = file_read(path, node + 5, room - 5);
+	got = file_read(path, node + 5, room - 5);
 	node[strcspn(node, "\n")] = 0;
-	return err < 0 ? err : 0;
+	return got < 0 ? got : 0;
+}
+
+int config_live(const char *name, const char *size, char *node, size_t room)
+{
+	int err = config_make(name);
+
+	if (!err)
+		err = config_set(name, "size", size);
+	return err ? err : config_start(name, node, room);
 }
 
 void config_clear(void)

@@ -143,7 +143,9 @@ int config_make(const char *name);
 int config_drop(const char *name);
 int config_set(const char *name, const char *attribute, const char *value);
 bool config_is(const char *name, const char *attribute, const char *value);
-/* Makes one that lives; its node's path goes to a buffer. */
+/* Makes the device; its node's path goes to a buffer. */
+int config_start(const char *name, char *node, size_t room);
+/* All of it in one call. */
 int config_live(const char *name, const char *size, char *node, size_t room);
 /* Removes all of them. */
 void config_clear(void);

@@ -51,15 +51,7 @@ static int make(const char *size, const char *max_size, const char *huge,
 		err = config_set(NAME, "max_size", max_size);
 	if (!err && *huge)
 		err = config_set(NAME, "huge", huge);
-	if (err)
-		return err;
-	err = config_set(NAME, "live", "1");
-	if (err)
-		return err;
-	memcpy(path, "/dev/", 5);
-	err = file_read(CONFIG "/" NAME "/node", path + 5, room - 5);
-	path[strcspn(path, "\n")] = 0;
-	return err < 0 ? err : 0;
+	return err ? err : config_start(NAME, path, room);
 }
 
 /* The lists of free pages that each CPU has give them back in time. */
@@ -966,6 +958,22 @@ static int open_on(struct worker *me)
 	return ends_well(me, err == ENOENT || err == ENXIO ? ENODEV : err);
 }
 
+static int look_in_sysfs(struct worker *me)
+{
+	static const char * const names[] = { "resident", "dirty", "size" };
+	char path[64], text[64];
+	ssize_t got = 0;
+	unsigned int i;
+
+	for (i = 0; got >= 0; i++) {
+		snprintf(path, sizeof(path), "/sys/class/misc/%s/%s",
+			 me->path + 5, names[i % 3]);
+		got = file_read(path, text, sizeof(text));
+	}
+	/* The files go, or what they tell of. */
+	return ends_well(me, got == -ENOENT ? ENODEV : -got);
+}
+
 static int poll_on(struct worker *me)
 {
 	struct pollfd polled = {
@@ -1124,7 +1132,7 @@ static const struct job {
 	{ "dirty", look_for_dirt }, { "open", open_on }, { "poll", poll_on },
 	{ "touch", touch_shared }, { "touch private", touch_private },
 	{ "map", map_on }, { "fork", fork_on }, { "lend", lend_on },
-	{ "threads", work_in_threads },
+	{ "threads", work_in_threads }, { "sysfs", look_in_sysfs },
 };
 
 #define WORKERS	6

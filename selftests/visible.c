@@ -25,14 +25,7 @@ static int make(const char *huge, char *path, size_t room)
 		err = config_set(NAME, "size", "16M");
 	if (!err)
 		err = config_set(NAME, "max_size", "32M");
-	if (!err)
-		err = config_set(NAME, "live", "1");
-	if (err)
-		return err;
-	memcpy(path, "/dev/", 5);
-	err = file_read(CONFIG "/" NAME "/node", path + 5, room - 5);
-	path[strcspn(path, "\n")] = 0;
-	return err < 0 ? err : 0;
+	return err ? err : config_start(NAME, path, room);
 }
 
 FIXTURE(visible) {
