@@ -1027,13 +1027,17 @@ static int touch_private(struct worker *me)
 	return touch_on(me, MAP_PRIVATE);
 }
 
+/* The last mapping stays, so that removal meets one that is just made. */
 static int map_on(struct worker *me)
 {
+	unsigned char *last = NULL;
+	size_t last_span = 0;
 	int err = 0;
 
 	while (goes_on(err)) {
 		size_t at = random_page(me) % RACE_SIZE;
-		size_t span = (1 + random_of(&me->random) % 256) * PAGE;
+		size_t pages = random_of(&me->random) % 2 ? 16 : RACE_SIZE / PAGE;
+		size_t span = (1 + random_of(&me->random) % pages) * PAGE;
 		__u32 mode = random_of(&me->random) % 4 ? EAGER : DEMAND;
 		int flags = random_of(&me->random) % 4 ? MAP_SHARED : MAP_PRIVATE;
 		unsigned char *data;
@@ -1046,12 +1050,18 @@ static int map_on(struct worker *me)
 			err = errno;
 			continue;
 		}
+		if (last)
+			munmap(last, last_span);
+		last = data;
+		last_span = span;
 		fault_of_write(data, 1);
 		fault_of_read(data + span - 1);
-		err = flags == MAP_SHARED ?
-		      errno_of(msync(data, span, MS_SYNC)) : 0;
-		munmap(data, span);
+		if (random_of(&me->random) % 4 == 0)
+			err = errno_of(msync(data, span, MS_SYNC));
 	}
+	gate_wait(me->gone);
+	if (err == ENODEV && last && !all_is_sigbus(last, last_span))
+		err = EEXIST;
 	return ends_well(me, err);
 }
 
@@ -1151,6 +1161,7 @@ FIXTURE(race) {
 
 FIXTURE_VARIANT(race) {
 	const char *huge;
+	int (*only)(struct worker *me);
 };
 
 FIXTURE_VARIANT_ADD(race, pages) {
@@ -1159,6 +1170,12 @@ FIXTURE_VARIANT_ADD(race, pages) {
 
 FIXTURE_VARIANT_ADD(race, huge_folios) {
 	.huge = "always",
+};
+
+/* Where removal has to wait for what is under way. */
+FIXTURE_VARIANT_ADD(race, eager_mmaps) {
+	.huge = "never",
+	.only = map_on,
 };
 
 FIXTURE_SETUP(race)
@@ -1173,7 +1190,7 @@ FIXTURE_TEARDOWN(race)
 }
 
 static void run_round(struct __test_metadata *_metadata, __u64 *random,
-		      const char *huge)
+		      const char *huge, int (*only)(struct worker *me))
 {
 	struct worker workers[WORKERS];
 	pid_t pids[WORKERS];
@@ -1188,8 +1205,8 @@ static void run_round(struct __test_metadata *_metadata, __u64 *random,
 		const struct job *job = &jobs[random_of(random) % ARRAY_SIZE(jobs)];
 
 		workers[i] = (struct worker){
-			.name = job->name,
-			.work = job->work,
+			.name = only ? "only" : job->name,
+			.work = only ? only : job->work,
 			.path = path,
 			.ready = &ready,
 			.gone = &gone,
@@ -1222,7 +1239,7 @@ static void run_round(struct __test_metadata *_metadata, __u64 *random,
 TEST_F_TIMEOUT(race, removal_races_with_everything, 300)
 {
 	const char *seconds = getenv("MMAPDEV_SECONDS");
-	time_t end = time(NULL) + (seconds ? atoi(seconds) : 20);
+	time_t end = time(NULL) + (seconds ? atoi(seconds) : 15);
 	unsigned long before = 0;
 	__u64 random = seed;
 	int rounds = 0;
@@ -1232,7 +1249,7 @@ TEST_F_TIMEOUT(race, removal_races_with_everything, 300)
 		/* What stays from the first rounds is no leak yet. */
 		if (rounds == 3)
 			before = free_memory();
-		run_round(_metadata, &random, variant->huge);
+		run_round(_metadata, &random, variant->huge, variant->only);
 		rounds++;
 	}
 	fprintf(stderr, "# %d rounds\n", rounds);
