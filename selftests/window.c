@@ -799,33 +799,4 @@ TEST_F(frames, a_cut_elsewhere_changes_nothing)
 	EXPECT_TRUE(device_has(self->fd, 0, BASE, pattern_of(0)));
 }
 
-TEST_F(frames, a_mapping_is_cut_in_the_middle)
-{
-	const size_t pages = 1024;
-	unsigned char *own = NULL;
-	size_t at;
-
-	ASSERT_EQ(0, device_resize(self->fd, pages * PAGE));
-	ASSERT_EQ(0, device_fill(self->fd, 0, pages * PAGE, pattern_of(1)));
-	/* From the end: two frames that follow each other. */
-	for (at = (pages - 2) * PAGE; at; at -= PAGE) {
-		own = map(self->fd, 2 * PAGE, RW, MAP_PRIVATE, at);
-		ASSERT_NE(NULL, own);
-		if (vma_has(own, "pf"))
-			break;
-		munmap(own, 2 * PAGE);
-	}
-	ASSERT_NE(0, at);
-	own[0] ^= 0xff;
-	own[PAGE] ^= 0xff;
-	ASSERT_EQ(0, device_resize(self->fd, at + PAGE));
-	EXPECT_EQ((unsigned char)~pattern_of(1), own[0]);
-	EXPECT_TRUE(is_beyond(own + PAGE));
-	ASSERT_EQ(0, device_resize(self->fd, pages * PAGE));
-	EXPECT_EQ((unsigned char)~pattern_of(1), own[0]);
-	EXPECT_TRUE(bytes_are(own + PAGE, 0, PAGE));
-	EXPECT_TRUE(device_has(self->fd, at, PAGE, pattern_of(1)));
-	EXPECT_TRUE(device_has(self->fd, at + PAGE, PAGE, 0));
-}
-
 TEST_HARNESS_MAIN
