@@ -259,7 +259,9 @@ static int ioc_get(void *karg, size_t ksize, size_t first, u32 flags,
 	u32 argsz;
 	int ret;
 
-	if (get_user(argsz, (const u32 __user *)uarg))
+	/* The answer goes there too: better to know now than when it is done. */
+	if (get_user(argsz, (u32 __user *)uarg) ||
+	    put_user(argsz, (u32 __user *)uarg))
 		return -EFAULT;
 	if (argsz < first)
 		return -EINVAL;
