@@ -220,9 +220,9 @@ struct chunk {
 	void *bits;
 };
 
-/* Ends where no folio goes across, leaves room for the lead. */
+/* Half a page of bits, for @lead; it ends where no folio goes across. */
 #define CHUNK_FOLIO	BIT(MMAPDEV_HUGE_ORDER)
-#define CHUNK_PAGES	(PAGE_SIZE * BITS_PER_BYTE - CHUNK_FOLIO)
+#define CHUNK_PAGES	(PAGE_SIZE * BITS_PER_BYTE / 2)
 
 /* Takes back what clear_written() did to the pages of a chunk. */
 static void restore_written(struct mmapdev *dev, const struct chunk *chunk)
