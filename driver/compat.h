@@ -34,7 +34,7 @@ static inline void vm_flags_clear(struct vm_area_struct *vma,
 #endif
 
 /* Until 6.16 x86 notes in a VMA that one remap_pfn_range() covers all of it. */
-#ifndef VM_PAT
+#if !defined(MMAPDEV_HAS_VM_PAT) || !defined(CONFIG_X86)
 #define VM_PAT VM_NONE
 #endif
 
