@@ -269,9 +269,12 @@ static int gather_written(struct mmapdev *dev, const struct chunk *chunk,
 				continue;
 			from = max(from, chunk->first);
 			to = min(to, last + 1);
-			for (; from < to; from++, count++)
-				__set_bit_le(chunk->lead + from - chunk->first,
-					     chunk->bits);
+			/* Pages that change folios meanwhile may come twice. */
+			for (; from < to; from++)
+				if (!__test_and_set_bit_le(chunk->lead + from -
+							   chunk->first,
+							   chunk->bits))
+					count++;
 		}
 		folio_batch_release(&fbatch);
 
