@@ -595,12 +595,13 @@ static int buffer_shrink(struct mmapdev *dev, loff_t size)
  * mmapdev_buffer_resize - change the size
  * @dev: the device
  * @size: bytes, a multiple of PAGE_SIZE
+ * @grow: make it larger or leave it as it is
  *
  * Return: 0, or a negative errno and the size is as it was: -EINTR, -ENODEV,
  * -ENXIO above max_size, -ENOMEM with prealloc, -EBUSY when the end cuts a huge
  * folio that somebody holds.
  */
-int mmapdev_buffer_resize(struct mmapdev *dev, loff_t size)
+int mmapdev_buffer_resize(struct mmapdev *dev, loff_t size, bool grow)
 {
 	loff_t old;
 	int ret = 0;
@@ -609,6 +610,8 @@ int mmapdev_buffer_resize(struct mmapdev *dev, loff_t size)
 		return -EINTR;
 
 	old = mmapdev_size(dev);
+	if (grow)
+		size = max(size, old);
 	if (dev->gone)
 		ret = -ENODEV;
 	else if (size > dev->config.max_size)

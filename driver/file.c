@@ -408,7 +408,8 @@ static int ioc_resize(struct file *file, void __user *uarg)
 	int ret;
 
 	ret = ioc_get(&arg, sizeof(arg),
-		      offsetofend(struct mmapdev_ioc_resize, size), 0, uarg);
+		      offsetofend(struct mmapdev_ioc_resize, size),
+		      MMAPDEV_IOC_RESIZE_GROW, uarg);
 	if (ret)
 		return ret;
 	if (!(file->f_mode & FMODE_WRITE))
@@ -418,7 +419,8 @@ static int ioc_resize(struct file *file, void __user *uarg)
 	if (arg.size > dev->config.max_size)
 		return -ENXIO;
 
-	ret = mmapdev_buffer_resize(dev, arg.size);
+	ret = mmapdev_buffer_resize(dev, arg.size,
+				    arg.flags & MMAPDEV_IOC_RESIZE_GROW);
 	if (ret)
 		return ret;
 

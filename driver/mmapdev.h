@@ -198,7 +198,7 @@ int mmapdev_buffer_fill(struct mmapdev *dev, loff_t pos, u64 length,
 			u64 pattern);
 int mmapdev_buffer_sum(struct mmapdev *dev, loff_t pos, u64 length, u32 *sum);
 loff_t mmapdev_buffer_seek(struct mmapdev *dev, loff_t pos, int whence);
-int mmapdev_buffer_resize(struct mmapdev *dev, loff_t size);
+int mmapdev_buffer_resize(struct mmapdev *dev, loff_t size, bool grow);
 int mmapdev_buffer_punch(struct mmapdev *dev, loff_t pos, u64 length);
 void mmapdev_buffer_revoke(struct mmapdev *dev);
 

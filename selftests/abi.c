@@ -72,6 +72,7 @@ static_assert(MMAPDEV_IOC_SET_MODE == 0xbc01, "number of SET_MODE");
 static_assert(MMAPDEV_IOC_KFILL == 0xbc02, "number of KFILL");
 static_assert(MMAPDEV_IOC_KSUM == 0xbc03, "number of KSUM");
 static_assert(MMAPDEV_IOC_RESIZE == 0xbc04, "number of RESIZE");
+static_assert(MMAPDEV_IOC_RESIZE_GROW == 1, "flag of RESIZE");
 static_assert(MMAPDEV_IOC_PUNCH == 0xbc05, "number of PUNCH");
 static_assert(MMAPDEV_IOC_DIRTY == 0xbc06, "number of DIRTY");
 static_assert(MMAPDEV_IOC_EVENTFD == 0xbc07, "number of EVENTFD");
@@ -94,7 +95,8 @@ static const struct command {
 	{ MMAPDEV_IOC_SET_MODE, 12, sizeof(struct mmapdev_ioc_set_mode), 0 },
 	{ MMAPDEV_IOC_KFILL, 32, sizeof(struct mmapdev_ioc_kfill), 0 },
 	{ MMAPDEV_IOC_KSUM, 32, sizeof(struct mmapdev_ioc_ksum), 0 },
-	{ MMAPDEV_IOC_RESIZE, 16, sizeof(struct mmapdev_ioc_resize), 0 },
+	{ MMAPDEV_IOC_RESIZE, 16, sizeof(struct mmapdev_ioc_resize),
+	  MMAPDEV_IOC_RESIZE_GROW },
 	{ MMAPDEV_IOC_PUNCH, 24, sizeof(struct mmapdev_ioc_punch), 0 },
 	{ MMAPDEV_IOC_DIRTY, 40, sizeof(struct mmapdev_ioc_dirty),
 	  MMAPDEV_IOC_DIRTY_CLEAR },

@@ -4,6 +4,7 @@
  * long as it may ever be. What is beyond the size is SIGBUS, what comes within
  * works at the address it always had, and what is cut is freed and forgotten.
  */
+#include <pthread.h>
 #include <sys/uio.h>
 #include "mmapdev_test.h"
 #include "kselftest_harness.h"
@@ -44,6 +45,17 @@ static bool is_beyond(unsigned char *at)
 {
 	return is_sigbus(fault_of_read(at), at) &&
 	       is_sigbus(fault_of_write(at, 1), at);
+}
+
+static int device_grow(int fd, __u64 size)
+{
+	struct mmapdev_ioc_resize arg = {
+		.argsz = sizeof(arg),
+		.flags = MMAPDEV_IOC_RESIZE_GROW,
+		.size = size,
+	};
+
+	return ioctl(fd, MMAPDEV_IOC_RESIZE, &arg) ? -errno : 0;
 }
 
 FIXTURE(window) {
@@ -94,6 +106,61 @@ TEST_F(window, the_same_size_is_no_change)
 	EXPECT_EQ(0, device_resize(self->fd, BASE));
 	EXPECT_EQ(0, resizes_since(&self->step));
 	EXPECT_TRUE(device_has(self->fd, 0, BASE, pattern_of(0)));
+}
+
+TEST_F(window, what_is_to_grow_never_shrinks)
+{
+	EXPECT_EQ(0, device_grow(self->fd, BASE + PAGE));
+	EXPECT_EQ(BASE + PAGE, size_of(self->fd));
+	EXPECT_EQ(1, resizes_since(&self->step));
+	EXPECT_EQ(0, device_grow(self->fd, BASE));
+	EXPECT_EQ(0, device_grow(self->fd, 0));
+	EXPECT_EQ(0, device_grow(self->fd, BASE + PAGE));
+	EXPECT_EQ(BASE + PAGE, size_of(self->fd));
+	EXPECT_EQ(1, resizes_since(&self->step));
+	EXPECT_EQ(-EINVAL, device_grow(self->fd, 2 * BASE + 1));
+	EXPECT_EQ(-ENXIO, device_grow(self->fd, self->max + PAGE));
+	EXPECT_EQ(BASE + PAGE, size_of(self->fd));
+	EXPECT_TRUE(device_has(self->fd, 0, BASE, pattern_of(0)));
+}
+
+struct grower {
+	pthread_t thread;
+	int fd;
+	__u64 first;
+	int wrong;
+};
+
+/* Asks for sizes in turn; the device never has less than was asked for. */
+static void *grow(void *arg)
+{
+	struct grower *g = arg;
+	__u64 size;
+
+	for (size = g->first; size <= LARGE; size += 3 * PAGE)
+		if (device_grow(g->fd, size) || size_of(g->fd) < size)
+			g->wrong++;
+	return NULL;
+}
+
+TEST_F(window, those_who_grow_at_once_get_what_they_asked_for)
+{
+	struct grower growers[3];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(growers); i++) {
+		growers[i] = (struct grower){
+			.fd = self->fd,
+			.first = (i + 1) * PAGE,
+		};
+		ASSERT_EQ(0, pthread_create(&growers[i].thread, NULL, grow,
+					    &growers[i]));
+	}
+	for (i = 0; i < ARRAY_SIZE(growers); i++) {
+		ASSERT_EQ(0, pthread_join(growers[i].thread, NULL));
+		EXPECT_EQ(0, growers[i].wrong);
+	}
+	EXPECT_EQ(LARGE, size_of(self->fd));
 }
 
 TEST_F(window, a_size_that_cannot_be_is_refused)

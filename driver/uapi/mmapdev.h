@@ -138,10 +138,13 @@ struct mmapdev_ioc_ksum {
 
 #define MMAPDEV_IOC_KSUM	_IO(MMAPDEV_IOC_TYPE, 0x03)
 
+/* Only if the size becomes more: else nothing is done, which is no error. */
+#define MMAPDEV_IOC_RESIZE_GROW	0x1
+
 /**
  * struct mmapdev_ioc_resize - argument of MMAPDEV_IOC_RESIZE
  * @argsz: size of this struct
- * @flags: 0
+ * @flags: 0 or MMAPDEV_IOC_RESIZE_GROW
  * @size: what the buffer's size becomes: whole pages (else EINVAL), at most
  *	max_size (else ENXIO); 0 is a size
  *
@@ -151,6 +154,9 @@ struct mmapdev_ioc_ksum {
  * again. The file must be open for writing (EBADF). On an error the size is as
  * it was: EINTR, ENOMEM (prealloc), EBUSY (the new end cuts a huge folio that
  * direct I/O or a private eager mapping holds).
+ *
+ * With MMAPDEV_IOC_RESIZE_GROW many may grow one buffer, each as far as it
+ * needs, and none undoes what another did.
  */
 struct mmapdev_ioc_resize {
 	__u32 argsz;
