@@ -119,6 +119,7 @@ static const struct {
 	{ "fill: fstat", do_fill, W_FSTAT, EIO, -EIO },
 	{ "fill: malloc", do_fill, W_MALLOC, ENOMEM, -ENOMEM },
 	{ "fill: pwrite", do_fill, W_PWRITE, ENOSPC, -ENOSPC },
+	{ "fill: pwrite, quota", do_fill, W_PWRITE, EDQUOT, -EDQUOT },
 	{ "fill: pwrite of nothing", do_fill, W_PWRITE, 0, -EIO },
 	{ "sum: fcntl", do_sum, W_FCNTL, EBADF, -EBADF },
 	{ "sum: fstat", do_sum, W_FSTAT, EIO, -EIO },

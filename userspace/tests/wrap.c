@@ -5,12 +5,18 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #include "wrap.h"
 
@@ -37,7 +43,13 @@ int wrap_calls(enum wrapped call)
 
 struct wrap_call wrap_last(enum wrapped call)
 {
-	return state[call].last;
+	const struct wrap_call *last = &state[call].last;
+
+	return (struct wrap_call){
+		.addr = __atomic_load_n(&last->addr, __ATOMIC_RELAXED),
+		.length = __atomic_load_n(&last->length, __ATOMIC_RELAXED),
+		.flags = __atomic_load_n(&last->flags, __ATOMIC_RELAXED),
+	};
 }
 
 void wrap_short(size_t bytes)
@@ -60,17 +72,19 @@ void wrap_reset(void)
 
 void wrap_before(void (*hook)(enum wrapped call))
 {
-	before = hook;
+	__atomic_store_n(&before, hook, __ATOMIC_RELAXED);
 }
 
 static bool fails(enum wrapped call)
 {
-	void (*hook)(enum wrapped call) = before;
+	void (*hook)(enum wrapped call) =
+		__atomic_load_n(&before, __ATOMIC_RELAXED);
+	static __thread bool inside;
 
-	if (hook) {
-		before = NULL;
+	if (hook && !inside) {
+		inside = true;
 		hook(call);
-		before = hook;
+		inside = false;
 	}
 	__atomic_add_fetch(&state[call].calls, 1, __ATOMIC_RELAXED);
 	if (!state[call].fail)
@@ -110,6 +124,11 @@ WRAP(void *, malloc, size_t size)
 WRAP(int, close, int fd)
 {
 	return fails(W_CLOSE) ? -1 : __real_close(fd);
+}
+
+WRAP(int, eventfd, unsigned int count, int flags)
+{
+	return fails(W_EVENTFD) ? -1 : __real_eventfd(count, flags);
 }
 
 WRAP(int, fallocate64, int fd, int mode, off_t offset, off_t length)
@@ -191,6 +210,12 @@ WRAP(void *, mmap64, void *addr, size_t length, int prot, int flags, int fd,
 	return __real_mmap64(addr, length, prot, flags, fd, offset);
 }
 
+WRAP(int, mprotect, void *addr, size_t length, int prot)
+{
+	record(W_MPROTECT, addr, length, prot);
+	return fails(W_MPROTECT) ? -1 : __real_mprotect(addr, length, prot);
+}
+
 WRAP(int, msync, void *addr, size_t length, int flags)
 {
 	record(W_MSYNC, addr, length, flags);
@@ -214,6 +239,11 @@ WRAP(int, open64, const char *path, int flags, ...)
 	return fails(W_OPEN) ? -1 : __real_open64(path, flags, mode);
 }
 
+WRAP(int, poll, struct pollfd *fds, nfds_t n, int timeout)
+{
+	return fails(W_POLL) ? -1 : __real_poll(fds, n, timeout);
+}
+
 WRAP(ssize_t, pread64, int fd, void *buf, size_t length, off_t offset)
 {
 	if (fails(W_PREAD))
@@ -221,9 +251,83 @@ WRAP(ssize_t, pread64, int fd, void *buf, size_t length, off_t offset)
 	return __real_pread64(fd, buf, clip(length), offset);
 }
 
+WRAP(int, pthread_atfork, void (*prepare)(void), void (*parent)(void),
+     void (*child)(void))
+{
+	if (fails(W_PTHREAD_ATFORK))
+		return state[W_PTHREAD_ATFORK].err;
+	return __real_pthread_atfork(prepare, parent, child);
+}
+
+WRAP(int, pthread_create, pthread_t *thread, const pthread_attr_t *attr,
+     void *(*start)(void *), void *arg)
+{
+	if (fails(W_PTHREAD_CREATE))
+		return state[W_PTHREAD_CREATE].err;
+	return __real_pthread_create(thread, attr, start, arg);
+}
+
+/* ThreadSanitizer of gcc 12 does not know it. */
+WRAP(int, pthread_mutex_clocklock, pthread_mutex_t *mutex, clockid_t clock,
+     const struct timespec *until)
+{
+	int ret = __real_pthread_mutex_clocklock(mutex, clock, until);
+
+#ifdef __SANITIZE_THREAD__
+	if (!ret || ret == EOWNERDEAD) {
+		__tsan_mutex_pre_lock(mutex, 0);
+		__tsan_mutex_post_lock(mutex, 0, 0);
+	}
+#endif
+	return ret;
+}
+
+WRAP(int, pthread_mutex_init, pthread_mutex_t *mutex,
+     const pthread_mutexattr_t *attr)
+{
+	if (fails(W_PTHREAD_MUTEX_INIT))
+		return state[W_PTHREAD_MUTEX_INIT].err;
+	return __real_pthread_mutex_init(mutex, attr);
+}
+
+WRAP(int, pthread_sigmask, int how, const sigset_t *set, sigset_t *old)
+{
+	if (fails(W_PTHREAD_SIGMASK))
+		return state[W_PTHREAD_SIGMASK].err;
+	return __real_pthread_sigmask(how, set, old);
+}
+
 WRAP(ssize_t, pwrite64, int fd, const void *buf, size_t length, off_t offset)
 {
 	if (fails(W_PWRITE))
 		return state[W_PWRITE].err ? -1 : 0;
 	return __real_pwrite64(fd, buf, clip(length), offset);
+}
+
+WRAP(int, sigaction, int signal, const struct sigaction *action,
+     struct sigaction *old)
+{
+	return fails(W_SIGACTION) ? -1 : __real_sigaction(signal, action, old);
+}
+
+/*
+ * For futex(2), whose arguments are all words. Who has fewer has nothing in the
+ * places of the others, which AddressSanitizer would not have read.
+ */
+__attribute__((no_sanitize("address")))
+long __wrap_syscall(long number, ...);
+WRAP(long, syscall, long number, ...)
+{
+	long arg[6];
+	va_list args;
+	size_t i;
+
+	va_start(args, number);
+	for (i = 0; i < 6; i++)
+		arg[i] = va_arg(args, long);
+	va_end(args);
+	if (fails(W_SYSCALL))
+		return -1;
+	return __real_syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4],
+			      arg[5]);
 }
