@@ -2,8 +2,8 @@
 /*
  * libmmapdev: one set of calls to map /dev/mmapdev, a regular file or a memfd.
  *
- * Calls return 0 or a negative errno; they never print and never abort. A
- * handle may be used by many threads at once, but for the call that frees it.
+ * Calls return 0 or more, or a negative errno; they never print and never abort.
+ * A handle may be used by many threads at once, but for the call that frees it.
  * Options and results are structs that begin with their own size (sz), which
  * the caller sets: the library takes shorter ones of an older header, and
  * longer ones whose unknown tail is zero (else -E2BIG).
@@ -19,11 +19,15 @@ extern "C" {
 #endif
 
 #define MMAPDEV_VERSION_MAJOR 1
-#define MMAPDEV_VERSION_MINOR 1
+#define MMAPDEV_VERSION_MINOR 2
 #define MMAPDEV_VERSION_PATCH 0
 
 #ifndef MMAPDEV_API
 #define MMAPDEV_API
+#endif
+/* The library holds these as symbols too, for languages that cannot inline. */
+#ifndef MMAPDEV_INLINE
+#define MMAPDEV_INLINE static inline
 #endif
 
 /* What stands behind a handle. */
@@ -105,6 +109,7 @@ MMAPDEV_API int mmapdev_notify(struct mmapdev *dev, int eventfd);
 #define MMAPDEV_MAP_PRIVATE (1u << 0)  /* copy on write; default: shared */
 #define MMAPDEV_MAP_READONLY (1u << 1) /* default: writable where possible */
 #define MMAPDEV_MAP_POPULATE (1u << 2) /* all pages in place; errors told */
+#define MMAPDEV_MAP_SYNC (1u << 3)     /* persistent memory, or EOPNOTSUPP */
 
 struct mmapdev_map_opts {
 	size_t sz;	 /* sizeof(struct mmapdev_map_opts) */
@@ -112,6 +117,8 @@ struct mmapdev_map_opts {
 	uint64_t length; /* bytes; 0: from offset to the end */
 	uint32_t flags;	 /* MMAPDEV_MAP_* */
 	uint32_t reserved; /* 0 */
+	/* Since 1.2. */
+	uint64_t window; /* bytes that it may grow to; 0: it does not grow */
 };
 
 /* opts NULL: the whole object, shared. */
@@ -119,8 +126,63 @@ MMAPDEV_API int mmapdev_map(struct mmapdev *dev,
 			    const struct mmapdev_map_opts *opts,
 			    struct mmapdev_map **out);
 MMAPDEV_API int mmapdev_unmap(struct mmapdev_map *map);
-MMAPDEV_API void *mmapdev_map_addr(const struct mmapdev_map *map);
-MMAPDEV_API size_t mmapdev_map_size(const struct mmapdev_map *map);
+/* Since 1.2: memory with no object behind it; offset and window are 0. */
+MMAPDEV_API int mmapdev_map_anonymous(const struct mmapdev_map_opts *opts,
+				      struct mmapdev_map **out);
+
+/* Where each struct mmapdev_map begins; for the functions below alone. */
+struct mmapdev_map_head {
+	void *addr;
+	size_t size;
+};
+
+MMAPDEV_INLINE void *mmapdev_map_addr(const struct mmapdev_map *map)
+{
+	return map ? ((const struct mmapdev_map_head *)(const void *)map)->addr
+		   : NULL;
+}
+
+/* Bytes that may be touched; a window's become more. */
+MMAPDEV_INLINE size_t mmapdev_map_size(const struct mmapdev_map *map)
+{
+	const struct mmapdev_map_head *head;
+
+	head = (const struct mmapdev_map_head *)(const void *)map;
+	return map ? __atomic_load_n(&head->size, __ATOMIC_ACQUIRE) : 0;
+}
+
+/*
+ * Since 1.2: bytes that map may grow to. Grow makes the first size bytes of it
+ * usable, with storage behind them; cut makes the object end at size, counted
+ * from where map begins. No pointer into the map ever moves.
+ */
+MMAPDEV_API size_t mmapdev_map_window(const struct mmapdev_map *map);
+MMAPDEV_API int mmapdev_map_grow(struct mmapdev_map *map, uint64_t size);
+MMAPDEV_API int mmapdev_map_cut(struct mmapdev_map *map, uint64_t size);
+
+/* What mmapdev_reserve does where the map must grow; at: what it took, or ~0. */
+MMAPDEV_API int64_t mmapdev_reserve_grow(struct mmapdev_map *map,
+					 uint64_t *cursor, uint64_t length,
+					 uint64_t at);
+
+/*
+ * Since 1.2: the offset in map of length bytes that are the caller's alone,
+ * among all threads and processes that reserve by the same *cursor. The map
+ * grows as it must.
+ */
+MMAPDEV_INLINE int64_t mmapdev_reserve(struct mmapdev_map *map,
+				       uint64_t *cursor, uint64_t length)
+{
+	size_t size = mmapdev_map_size(map);
+	uint64_t at = ~(uint64_t)0;
+
+	if (length <= size && cursor) {
+		at = __atomic_fetch_add(cursor, length, __ATOMIC_RELAXED);
+		if (at <= size - length)
+			return (int64_t)at;
+	}
+	return mmapdev_reserve_grow(map, cursor, length, at);
+}
 
 /* Commit the pages that hold [offset, offset + length) of a shared mapping. */
 MMAPDEV_API int mmapdev_flush(struct mmapdev_map *map, uint64_t offset,

@@ -14,14 +14,16 @@
 
 #include "private.h"
 
-#ifndef MADV_POPULATE_READ /* Linux 5.14 */
-#define MADV_POPULATE_READ 22
-#define MADV_POPULATE_WRITE 23
-#endif
-
 #define OPTS_FIRST offsetofend(struct mmapdev_map_opts, reserved)
 #define MAP_FLAGS                                                              \
-	(MMAPDEV_MAP_PRIVATE | MMAPDEV_MAP_READONLY | MMAPDEV_MAP_POPULATE)
+	(MMAPDEV_MAP_PRIVATE | MMAPDEV_MAP_READONLY | MMAPDEV_MAP_POPULATE |    \
+	 MMAPDEV_MAP_SYNC)
+
+/* No object, no window, nothing to be read that nobody could write. */
+#define ANONYMOUS_FLAGS (MMAPDEV_MAP_PRIVATE | MMAPDEV_MAP_POPULATE)
+
+_Static_assert(offsetof(struct mmapdev_map, head) == 0,
+	       "the inline functions find the head of a map");
 
 int mmapdev_check_range(uint64_t offset, uint64_t length, uint64_t size)
 {
@@ -32,31 +34,60 @@ int mmapdev_check_range(uint64_t offset, uint64_t length, uint64_t size)
 	return end > size ? -ENXIO : 0;
 }
 
-/* Checks @opts against the object, and turns a length of 0 into the rest. */
-static int resolve(struct mmapdev *dev, struct mmapdev_map_opts *opts)
+static bool flags_fit(const struct mmapdev_map_opts *opts)
 {
-	struct mmapdev_info info = { .sz = sizeof(info) };
-	uint64_t limit;
-	int ret;
+	const uint32_t private = opts->flags & MMAPDEV_MAP_PRIVATE;
 
 	if (opts->flags & ~MAP_FLAGS || opts->reserved)
-		return -EINVAL;
-	if (opts->offset % sysconf(_SC_PAGESIZE))
+		return false;
+	/* Copies neither grow with the object nor persist. */
+	return !private ||
+	       (!(opts->flags & MMAPDEV_MAP_SYNC) && !opts->window);
+}
+
+/*
+ * Checks @opts against the object, and turns a length of 0 into the rest, and a
+ * window into the whole pages that it takes.
+ */
+static int resolve(struct mmapdev *dev, struct mmapdev_map_opts *opts,
+		   bool *eager)
+{
+	struct mmapdev_info info = { .sz = sizeof(info) };
+	uint64_t page = sysconf(_SC_PAGESIZE), limit;
+	int ret;
+
+	if (!flags_fit(opts) || opts->offset % page)
 		return -EINVAL;
 
 	ret = mmapdev_get_info(dev, &info);
 	if (ret)
 		return ret;
-	limit = info.max_size == MMAPDEV_UNKNOWN ? info.size : info.max_size;
+	*eager = info.mode == MMAPDEV_MODE_EAGER;
+	/* What a window has beyond the object, it has by growing. */
+	limit = opts->window || info.max_size == MMAPDEV_UNKNOWN ?
+			info.size :
+			info.max_size;
 
 	if (!opts->length) {
-		if (opts->offset >= info.size)
+		/* A window may begin with nothing. */
+		if (opts->offset > info.size ||
+		    (opts->offset == info.size && !opts->window))
 			return -ENXIO;
 		opts->length = info.size - opts->offset;
 	}
-	if (opts->length > SIZE_MAX)
+	if (opts->length > SIZE_MAX || opts->window > SIZE_MAX - page)
 		return -EOVERFLOW;
-	return mmapdev_check_range(opts->offset, opts->length, limit);
+	ret = mmapdev_check_range(opts->offset, opts->length, limit);
+	if (ret || !opts->window)
+		return ret;
+
+	if (opts->window < opts->length)
+		return -EINVAL;
+	opts->window = (opts->window + page - 1) / page * page;
+	return mmapdev_check_range(opts->offset, opts->window,
+				   info.max_size == MMAPDEV_UNKNOWN ?
+					   INT64_MAX :
+					   info.max_size);
 }
 
 static int protection(struct mmapdev *dev, uint32_t flags)
@@ -75,48 +106,102 @@ static int protection(struct mmapdev *dev, uint32_t flags)
 						PROT_READ;
 }
 
-/* The kernel populates no VM_PFNMAP mapping: an eager one is whole already. */
-static int populate_refused(struct mmapdev *dev)
+static int populate(const struct mmapdev_map *map, uint64_t offset,
+		    uint64_t length, int advice)
 {
-	struct mmapdev_info info = { .sz = sizeof(info) };
 	int ret;
 
-	if (dev->kind != MMAPDEV_KIND_DEVICE)
-		return -EOPNOTSUPP;
-	ret = mmapdev_get_info(dev, &info);
-	if (ret)
+	do {
+		ret = madvise((char *)map->head.addr + offset, length, advice);
+	} while (ret && errno == EINTR);
+
+	return ret ? -errno : 0;
+}
+
+int mmapdev_populate_by(const struct mmapdev_map *map, uint64_t offset,
+			uint64_t length, int advice)
+{
+	int ret = populate(map, offset, length, advice);
+
+	if (ret != -EINVAL)
 		return ret;
-	return info.mode == MMAPDEV_MODE_EAGER ? 0 : -EOPNOTSUPP;
+	/* The kernel populates no VM_PFNMAP mapping: an eager one is whole. */
+	return map->eager ? 0 : -EOPNOTSUPP;
 }
 
 /*
  * A shared page is made writable now, so that the first store to it does not
  * fault either. A private one is only read: a copy of each would be a waste
- * where most are never written.
+ * where most are never written. Of an anonymous map that would be zeros only.
  */
-static int populate(struct mmapdev *dev, const struct mmapdev_map *map,
-		    int prot)
+int mmapdev_populate(const struct mmapdev_map *map, uint64_t offset,
+		     uint64_t length)
 {
-	int advice = MADV_POPULATE_READ;
-	int ret;
+	bool copies = map->dev && map->flags & MMAPDEV_MAP_PRIVATE;
 
-	if (prot & PROT_WRITE && !(map->flags & MMAPDEV_MAP_PRIVATE))
-		advice = MADV_POPULATE_WRITE;
+	return mmapdev_populate_by(map, offset, length,
+				   map->prot & PROT_WRITE && !copies ?
+					   MADV_POPULATE_WRITE :
+					   MADV_POPULATE_READ);
+}
 
-	do {
-		ret = madvise(map->addr, map->size, advice);
-	} while (ret && errno == EINTR);
+static int map_flags(const struct mmapdev_map *map)
+{
+	int flags = map->dev ? 0 : MAP_ANONYMOUS;
 
-	if (!ret)
-		return 0;
-	return errno == EINVAL ? populate_refused(dev) : -errno;
+	if (map->flags & MMAPDEV_MAP_PRIVATE)
+		return flags | MAP_PRIVATE;
+	if (map->flags & MMAPDEV_MAP_SYNC)
+		return flags | MAP_SHARED_VALIDATE | MAP_SYNC;
+	return flags | MAP_SHARED;
+}
+
+/* @dev NULL: of memory alone. The options are resolved. */
+static int map_new(struct mmapdev *dev, const struct mmapdev_map_opts *opts,
+		   int prot, bool eager, struct mmapdev_map **out)
+{
+	struct mmapdev_map *map;
+	int ret = 0;
+
+	map = calloc(1, sizeof(*map));
+	if (!map)
+		return -ENOMEM;
+	map->dev = dev;
+	map->head.size = opts->length;
+	map->window = opts->window ? opts->window : opts->length;
+	map->offset = opts->offset;
+	map->flags = opts->flags;
+	map->prot = prot;
+	map->eager = eager;
+	/* All of a window at once: nothing needs to be mapped as it grows. */
+	map->head.addr = mmap(NULL, map->window, prot, map_flags(map),
+			      dev ? dev->fd : -1, map->offset);
+	if (map->head.addr == MAP_FAILED) {
+		ret = -errno;
+		goto free;
+	}
+	if (map->flags & MMAPDEV_MAP_POPULATE && map->head.size)
+		ret = mmapdev_populate(map, 0, map->head.size);
+	if (ret)
+		goto unmap;
+
+	if (dev)
+		mmapdev_get(dev);
+	*out = map;
+	return 0;
+
+unmap:
+	munmap(map->head.addr, map->window);
+free:
+	free(map);
+	return ret;
 }
 
 int mmapdev_map(struct mmapdev *dev, const struct mmapdev_map_opts *opts,
 		struct mmapdev_map **out)
 {
 	struct mmapdev_map_opts o = { .sz = sizeof(o) };
-	struct mmapdev_map *map;
+	bool eager = false;
 	int prot, ret = 0;
 
 	if (!dev || !out)
@@ -124,60 +209,46 @@ int mmapdev_map(struct mmapdev *dev, const struct mmapdev_map_opts *opts,
 	if (opts)
 		ret = mmapdev_struct_in(&o, sizeof(o), OPTS_FIRST, opts);
 	if (!ret)
-		ret = resolve(dev, &o);
+		ret = resolve(dev, &o, &eager);
 	if (ret)
 		return ret;
 	prot = protection(dev, o.flags);
 	if (prot < 0)
 		return prot;
 
-	map = calloc(1, sizeof(*map));
-	if (!map)
-		return -ENOMEM;
-	map->size = o.length;
-	map->flags = o.flags;
-	map->addr = mmap(NULL, map->size, prot,
-			 o.flags & MMAPDEV_MAP_PRIVATE ? MAP_PRIVATE :
-							 MAP_SHARED,
-			 dev->fd, o.offset);
-	if (map->addr == MAP_FAILED) {
-		ret = -errno;
-		goto free;
-	}
-	if (o.flags & MMAPDEV_MAP_POPULATE)
-		ret = populate(dev, map, prot);
+	return map_new(dev, &o, prot, eager, out);
+}
+
+int mmapdev_map_anonymous(const struct mmapdev_map_opts *opts,
+			  struct mmapdev_map **out)
+{
+	struct mmapdev_map_opts o;
+	int ret;
+
+	if (!opts || !out)
+		return -EINVAL;
+	ret = mmapdev_struct_in(&o, sizeof(o), OPTS_FIRST, opts);
 	if (ret)
-		goto unmap;
+		return ret;
+	if (!o.length || o.offset || o.window || o.reserved ||
+	    o.flags & ~ANONYMOUS_FLAGS)
+		return -EINVAL;
+	if (o.length > SIZE_MAX)
+		return -EOVERFLOW;
 
-	*out = map;
-	return 0;
-
-unmap:
-	munmap(map->addr, map->size);
-free:
-	free(map);
-	return ret;
+	return map_new(NULL, &o, PROT_READ | PROT_WRITE, false, out);
 }
 
 int mmapdev_unmap(struct mmapdev_map *map)
 {
 	if (!map)
 		return 0;
-	if (munmap(map->addr, map->size))
+	if (munmap(map->head.addr, map->window))
 		return -errno;
 
+	mmapdev_put(map->dev);
 	free(map);
 	return 0;
-}
-
-void *mmapdev_map_addr(const struct mmapdev_map *map)
-{
-	return map ? map->addr : NULL;
-}
-
-size_t mmapdev_map_size(const struct mmapdev_map *map)
-{
-	return map ? map->size : 0;
 }
 
 int mmapdev_flush(struct mmapdev_map *map, uint64_t offset, uint64_t length)
@@ -187,12 +258,18 @@ int mmapdev_flush(struct mmapdev_map *map, uint64_t offset, uint64_t length)
 
 	if (!map || map->flags & MMAPDEV_MAP_PRIVATE)
 		return -EINVAL;
-	if (__builtin_add_overflow(offset, length, &end) || end > map->size)
+	if (__builtin_add_overflow(offset, length, &end) ||
+	    end > mmapdev_map_size(map))
 		return -ERANGE;
 	if (!length)
 		return 0;
+	/* msync(2) passes over what this process cannot write to. */
+	if (map->dev && !(map->prot & PROT_WRITE) &&
+	    mmapdev_check_access(map->dev, O_WRONLY))
+		return mmapdev_commit(map->dev);
 
 	first = offset - offset % page;
-	return msync((char *)map->addr + first, end - first, MS_SYNC) ? -errno :
-									0;
+	if (msync((char *)map->head.addr + first, end - first, MS_SYNC))
+		return -errno;
+	return 0;
 }

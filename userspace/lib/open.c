@@ -55,6 +55,7 @@ static int handle_new(int fd, struct mmapdev **out)
 		goto close;
 	}
 	dev->fd = fd;
+	dev->refs = 1;
 	ret = kind_of(fd, &dev->kind);
 	if (ret)
 		goto free;
@@ -105,13 +106,24 @@ int mmapdev_open_memfd(const char *name, uint64_t size, struct mmapdev **out)
 	return handle_new(fd, out);
 }
 
-void mmapdev_close(struct mmapdev *dev)
+struct mmapdev *mmapdev_get(struct mmapdev *dev)
 {
-	if (!dev)
+	__atomic_add_fetch(&dev->refs, 1, __ATOMIC_RELAXED);
+	return dev;
+}
+
+void mmapdev_put(struct mmapdev *dev)
+{
+	if (!dev || __atomic_sub_fetch(&dev->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 
 	close(dev->fd);
 	free(dev);
+}
+
+void mmapdev_close(struct mmapdev *dev)
+{
+	mmapdev_put(dev);
 }
 
 int mmapdev_fd(const struct mmapdev *dev)

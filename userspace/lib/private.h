@@ -2,30 +2,51 @@
 /*
  * What the parts of libmmapdev share.
  *
- * A handle never changes once it is made, and a map knows nothing of the
- * handle it came from. That is the whole of the locking: many threads may use
- * either, and a map outlives its handle.
+ * A handle never changes once it is made, but for the count of those who hold
+ * it: the caller, and each map that was made from it, which therefore outlives
+ * mmapdev_close(); and for what mmapdev_close() must end while they do. A map
+ * changes in its size, an atomic, and in who tracks it.
  */
 #ifndef MMAPDEV_PRIVATE_H
 #define MMAPDEV_PRIVATE_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <sys/mman.h>
 
 #include <linux/mmapdev.h>
 #include <mmapdev.h>
 
 struct mmapdev {
 	int fd;
-	uint32_t kind; /* MMAPDEV_KIND_* */
+	uint32_t kind;	  /* MMAPDEV_KIND_* */
+	unsigned int refs; /* atomic */
+	pid_t locker;	   /* atomic: the process that locked ranges, or 0 */
+	pid_t notified;	   /* atomic: that asked for an eventfd to be told */
 };
 
+struct mmapdev *mmapdev_get(struct mmapdev *dev);
+void mmapdev_put(struct mmapdev *dev);
+
 struct mmapdev_map {
-	void *addr;
-	size_t size;
-	uint32_t flags; /* MMAPDEV_MAP_* */
+	struct mmapdev_map_head head; /* head.size: atomic */
+	size_t window;		      /* bytes of address space, whole pages */
+	uint64_t offset;	      /* in the object */
+	uint32_t flags;		      /* MMAPDEV_MAP_* */
+	int prot;		      /* PROT_* */
+	bool eager;		      /* all of it was put in place by mmap */
+	struct mmapdev *dev;	      /* NULL: anonymous */
+	bool tracked;		      /* atomic: one tracker at a time */
+	struct mmapdev_watch *watch;  /* track_protect.c's, since the first */
 };
+
+#ifndef MADV_POPULATE_READ /* Linux 5.14 */
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define offsetofend(type, member)                                              \
 	(offsetof(type, member) + sizeof(((type *)0)->member))
@@ -48,6 +69,52 @@ int mmapdev_check_access(struct mmapdev *dev, int need);
 /* What the driver checks of a range, for a file: the access, then the range. */
 int mmapdev_check_file(struct mmapdev *dev, int need, uint64_t offset,
 		       uint64_t length);
+
+/* Puts the pages of the range in place: 0 or -errno. */
+int mmapdev_populate(const struct mmapdev_map *map, uint64_t offset,
+		     uint64_t length);
+/* The same, by MADV_POPULATE_READ or MADV_POPULATE_WRITE. */
+int mmapdev_populate_by(const struct mmapdev_map *map, uint64_t offset,
+			uint64_t length, int advice);
+
+/*
+ * The shared futex at @word, in memory that several processes map. Wait returns
+ * 0 when woken, or at once when *@word is not @value; -ETIMEDOUT after @timeout
+ * milliseconds (-1: never), -EINTR, -EFAULT where the mapping has no futexes.
+ * Wake returns how many it woke.
+ */
+int mmapdev_futex_wait(const uint32_t *word, uint32_t value, int timeout);
+int mmapdev_futex_wake(const uint32_t *word, int count);
+
+/*
+ * The CLOCK_MONOTONIC, in nanoseconds, at which @timeout milliseconds are over
+ * (-1: never), and how many milliseconds are left until then, rounded up.
+ */
+#define NSEC_PER_MSEC 1000000
+#define NSEC_PER_SEC 1000000000
+
+int64_t mmapdev_deadline(int timeout);
+int mmapdev_left(int64_t deadline);
+
+/*
+ * signal.c has the one handler of SIGSEGV and SIGBUS, put in place by the first
+ * who calls install. It asks these in turn, and the first that returns true has
+ * dealt with the fault (guard.c's may longjmp instead); else it is passed to
+ * whoever handled it before. Only faults come to them, never a kill(2).
+ */
+int mmapdev_signal_install(void);
+bool mmapdev_track_fault(int signal, const siginfo_t *info);
+bool mmapdev_guard_fault(int signal, const siginfo_t *info,
+			 const void *context);
+
+/* @map is unmapped: faults there are no longer track_protect.c's. */
+void mmapdev_track_forget(struct mmapdev_map *map);
+
+/* Calls @op once for each line of @line bytes that the range touches. */
+void mmapdev_each_line(const void *addr, size_t length, size_t line,
+		       void (*op)(const void *line));
+/* By one MMAPDEV_PERSIST_*; returns it, or -EOPNOTSUPP where it is not to be. */
+int mmapdev_persist_by(int method, const void *addr, size_t length);
 
 /* Begin with a @crc of 0, go on with what the call before returned. */
 struct mmapdev_crc32c_table {

@@ -93,7 +93,8 @@ static int answer(unsigned long command, void *arg)
 		((struct mmapdev_ioc_ksum *)arg)->crc32c = 0xcafe;
 		return 0;
 	case MMAPDEV_IOC_RESIZE:
-		check_header(arg, sizeof(driver.resize));
+		check_flags(arg, sizeof(driver.resize),
+			    MMAPDEV_IOC_RESIZE_GROW);
 		memcpy(&driver.resize, arg, sizeof(driver.resize));
 		return 0;
 	case MMAPDEV_IOC_PUNCH:
@@ -195,8 +196,8 @@ static void test_info(void)
 
 static void test_calls(void)
 {
-	static const int errors[] = { EINTR, ENOMEM, EBADF, ENXIO, EOVERFLOW,
-				      ENODEV };
+	static const int errors[] = { EINTR, ENOMEM,	EBADF,	ENXIO,
+				      EBUSY, EOVERFLOW, EFAULT, ENODEV };
 	struct mmapdev *dev = device();
 	unsigned char bitmap[2];
 	uint64_t pages = 5;
@@ -214,7 +215,8 @@ static void test_calls(void)
 	   "leaves the range to the driver");
 	is(crc, 0xcafe, "and returns its answer");
 	is(mmapdev_resize(dev, 5), 0, "resize");
-	is(driver.resize.size, 5, "leaves the size to the driver");
+	ok(driver.resize.size == 5 && !driver.resize.flags,
+	   "leaves the size to the driver");
 	is(mmapdev_punch(dev, 1, UINT64_MAX), 0, "punch");
 	ok(driver.punch.offset == 1 && driver.punch.length == UINT64_MAX,
 	   "leaves the range to the driver");
@@ -296,9 +298,53 @@ static void test_map(void)
 	mmapdev_close(dev);
 }
 
+static void test_grow(void)
+{
+	static const int errors[] = { ENODEV, ENOMEM };
+	struct mmapdev *dev = device();
+	struct mmapdev_map_opts opts = {
+		.sz = sizeof(opts),
+		.length = SIZE + 1,
+		.window = 2 * SIZE,
+	};
+	struct mmapdev_map *map;
+	size_t i;
+
+	is(mmapdev_map(dev, &opts, &map), -ENXIO,
+	   "a window begins with what there is");
+	opts.length = 0;
+	opts.window = 2 * SIZE + 1;
+	is(mmapdev_map(dev, &opts, &map), -ENXIO, "and ends with max_size");
+	opts.window = 2 * SIZE;
+	need(mmapdev_map(dev, &opts, &map), "map");
+	is(mmapdev_map_grow(map, SIZE + 1), 0, "it grows");
+	is(driver.resize.size, SIZE + page_size(), "by whole pages");
+	is(driver.resize.flags, MMAPDEV_IOC_RESIZE_GROW, "and only that");
+	is(mmapdev_map_size(map), SIZE + 1, "to the byte");
+	for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		driver.err = errors[i];
+		is(mmapdev_map_grow(map, 2 * SIZE), -errors[i], "grow fails");
+	}
+	driver.err = EINVAL;
+	is(mmapdev_map_grow(map, 2 * SIZE), -EOPNOTSUPP,
+	   "a driver before 1.2 cannot");
+	is(mmapdev_map_size(map), SIZE + 1, "which changes nothing");
+	driver.err = EBUSY;
+	is(mmapdev_map_cut(map, 1), -EBUSY, "a cut through what is held");
+	is(mmapdev_map_size(map), SIZE + 1, "is none");
+	driver.err = 0;
+	is(mmapdev_map_cut(map, page_size() + 1), 0, "a cut");
+	is(driver.resize.size, 2 * page_size(), "is whole pages");
+	is(driver.resize.flags, 0, "and may shrink");
+	is(driver.bad_calls, 0, "each struct is as it should be");
+	mmapdev_unmap(map);
+	mmapdev_close(dev);
+}
+
 int main(void)
 {
 	test_open();
+	test_grow();
 	test_info();
 	test_calls();
 	test_map();

@@ -78,19 +78,29 @@ static void test_part(struct object *o)
 
 static void test_read_only(struct object *o)
 {
+	struct mmapdev_info info = { .sz = sizeof(info) };
 	struct mmapdev *dev = reopen(o, O_RDONLY);
 	struct mmapdev_map *map;
 
+	need(mmapdev_fill(o->dev, 0, page_size(), 1), "fill");
 	need(mmapdev_map(dev, NULL, &map), "map");
+	wrap_reset();
 	is(mmapdev_flush(map, 0, 1), 0, "a reader may flush (%s)", o->name);
-	is(mmapdev_commit(dev), 0, "and commit (%s)", o->name);
+	is(wrap_calls(W_FSYNC), 1, "which commits the object (%s)", o->name);
+	need(mmapdev_get_info(dev, &info), "info");
+	ok(info.dirty == 0 || info.dirty == MMAPDEV_UNKNOWN,
+	   "so that nothing is dirty (%s)", o->name);
+	is(mmapdev_flush(map, 0, 0), 0, "of nothing (%s)", o->name);
+	is(wrap_calls(W_FSYNC), 1, "it commits nothing (%s)", o->name);
+	is(mmapdev_commit(dev), 0, "and may commit (%s)", o->name);
 	mmapdev_unmap(map);
 	mmapdev_close(dev);
 }
 
 static void test_errors(struct object *o)
 {
-	static const int errors[] = { EIO, ENOSPC, ENOMEM, EINTR };
+	static const int errors[] = { EIO,    ENOSPC, EDQUOT,
+				      ENOMEM, EINTR,  ENODEV };
 	struct mmapdev_map *map;
 	size_t i;
 
@@ -118,6 +128,6 @@ static void test_object(struct object *o)
 
 int main(void)
 {
-	on_each_object(PAGES * page_size(), test_object);
+	on_every_object(PAGES * page_size(), test_object);
 	return done();
 }

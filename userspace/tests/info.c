@@ -120,7 +120,15 @@ static void test_opts_sizes(struct object *o)
 	   "a byte behind the tail is not looked at (%s)", o->name);
 	is(mmapdev_unmap(map), 0, "map and unmap (%s)", o->name);
 
-	newer.opts.sz = sizeof(newer.opts) - 1;
+	/* What it has beyond is of no more account than a tail. */
+	newer.opts.window = 1;
+	newer.opts.sz = offsetof(struct mmapdev_map_opts, window);
+	is(mmapdev_map(o->dev, &newer.opts, &map), 0,
+	   "options of a program of 1.1 (%s)", o->name);
+	is(mmapdev_unmap(map), 0, "map and unmap (%s)", o->name);
+	newer.opts.window = 0;
+
+	newer.opts.sz = offsetof(struct mmapdev_map_opts, window) - 1;
 	is(mmapdev_map(o->dev, &newer.opts, &map), -EINVAL,
 	   "shorter than the first version is EINVAL (%s)", o->name);
 	newer.opts.sz = 0;

@@ -160,7 +160,7 @@ static void test_refused(struct object *o)
 	wrap_reset();
 	is(mmapdev_map(NULL, NULL, &map), -EINVAL, "no handle (%s)", o->name);
 	is(mmapdev_map(o->dev, NULL, NULL), -EINVAL, "no result (%s)", o->name);
-	is(map_range(o->dev, 0, 0, 1u << 3, &map), -EINVAL,
+	is(map_range(o->dev, 0, 0, 1u << 4, &map), -EINVAL,
 	   "an unknown flag (%s)", o->name);
 	is(map_range(o->dev, 0, 0, 1u << 31, &map), -EINVAL,
 	   "another one (%s)", o->name);
@@ -188,6 +188,19 @@ static void test_refused(struct object *o)
 	is(mmapdev_map(o->dev, NULL, &map), -ENXIO, "an empty object (%s)",
 	   o->name);
 	need(ftruncate(mmapdev_fd(o->dev), end), "ftruncate");
+}
+
+/* sysfs says that its files have a page, and maps none of them. */
+static void test_unmappable(void)
+{
+	struct mmapdev_map *map;
+	struct mmapdev *dev;
+
+	need(mmapdev_open("/sys/kernel/uevent_seqnum", O_RDONLY, &dev),
+	     "a file of sysfs");
+	is(mmapdev_map(dev, NULL, &map), -ENODEV,
+	   "a file system that cannot map");
+	mmapdev_close(dev);
 }
 
 static void test_no_room(struct object *o)
@@ -314,6 +327,7 @@ int main(void)
 	sigaction(SIGSEGV, &action, NULL);
 	sigaction(SIGBUS, &action, NULL);
 	on_each_object(PAGES * page_size(), test_object);
+	test_unmappable();
 
 	is(mmapdev_unmap(NULL), 0, "no map is unmapped already");
 	ok(!mmapdev_map_addr(NULL), "and is nowhere");
