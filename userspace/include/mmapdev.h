@@ -11,6 +11,7 @@
 #ifndef MMAPDEV_H
 #define MMAPDEV_H
 
+#include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -195,6 +196,39 @@ MMAPDEV_API int mmapdev_fill(struct mmapdev *dev, uint64_t offset,
 			     uint64_t length, uint64_t pattern);
 MMAPDEV_API int mmapdev_sum(struct mmapdev *dev, uint64_t offset,
 			    uint64_t length, uint32_t *crc32c);
+
+/*
+ * Since 1.2: touches that may fail. After
+ *
+ *	struct mmapdev_guard guard;
+ *
+ *	if (!mmapdev_guard_begin(&guard, addr, length))
+ *		... touch [addr, addr + length) ...
+ *	ret = mmapdev_guard_end(&guard);
+ *
+ * ret is 0, or what SIGBUS or SIGSEGV would have said, and guard.addr says of
+ * which byte. The touching ends where it fails, as by longjmp(3).
+ */
+struct mmapdev_guard {
+	int error;	  /* 0, -ENXIO, -EIO, -EHWPOISON, -EFAULT or -EACCES */
+	const void *addr; /* the byte that could not be touched */
+	/* The rest is the library's. */
+	const void *base;
+	size_t length;
+	struct mmapdev_guard *outer;
+	jmp_buf env;
+};
+
+MMAPDEV_API int mmapdev_guard_enter(struct mmapdev_guard *guard,
+				    const void *addr, size_t length);
+MMAPDEV_API int mmapdev_guard_end(struct mmapdev_guard *guard);
+/* 0 or an error, as if what follows had been skipped. */
+#define mmapdev_guard_begin(guard, addr, length)                               \
+	(setjmp((guard)->env) || mmapdev_guard_enter(guard, addr, length))
+
+/* memcpy(3) that says -errno, and how much was copied (copied may be NULL). */
+MMAPDEV_API int mmapdev_guard_copy(void *to, const void *from, size_t length,
+				   size_t *copied);
 
 #ifdef __cplusplus
 }
