@@ -230,6 +230,45 @@ MMAPDEV_API int mmapdev_guard_end(struct mmapdev_guard *guard);
 MMAPDEV_API int mmapdev_guard_copy(void *to, const void *from, size_t length,
 				   size_t *copied);
 
+/*
+ * Since 1.2: locks in the mapping, for all processes that map it. Each takes
+ * MMAPDEV_LOCK_SIZE bytes, zeros before the first to come makes it, at an
+ * offset that is a multiple of that.
+ */
+#define MMAPDEV_LOCK_SIZE 64
+
+struct mmapdev_mutex;
+struct mmapdev_semaphore;
+
+/* Whether threads can wait at this offset of the map: 0 or -EOPNOTSUPP. */
+MMAPDEV_API int mmapdev_futex_probe(struct mmapdev_map *map, uint64_t offset);
+
+/* Sets right what an owner that died left half done: 0 or a negative errno. */
+typedef int (*mmapdev_repair)(void *arg);
+
+MMAPDEV_API int mmapdev_mutex_init(struct mmapdev_map *map, uint64_t offset,
+				   struct mmapdev_mutex **out);
+/* A timeout of milliseconds; 0: do not wait, -1: for ever. */
+MMAPDEV_API int mmapdev_mutex_lock(struct mmapdev_mutex *mutex, int timeout,
+				   mmapdev_repair repair, void *arg);
+MMAPDEV_API int mmapdev_mutex_unlock(struct mmapdev_mutex *mutex);
+
+MMAPDEV_API int mmapdev_semaphore_init(struct mmapdev_map *map, uint64_t offset,
+				       uint32_t value,
+				       struct mmapdev_semaphore **out);
+MMAPDEV_API int mmapdev_semaphore_wait(struct mmapdev_semaphore *semaphore,
+				       int timeout);
+MMAPDEV_API int mmapdev_semaphore_post(struct mmapdev_semaphore *semaphore);
+
+/* Byte-range locks between handles, those of other processes too. */
+#define MMAPDEV_LOCK_SHARED (1u << 0) /* default: exclusive */
+#define MMAPDEV_LOCK_TRY (1u << 1)    /* -EAGAIN rather than wait */
+
+MMAPDEV_API int mmapdev_range_lock(struct mmapdev *dev, uint64_t offset,
+				   uint64_t length, uint32_t flags);
+MMAPDEV_API int mmapdev_range_unlock(struct mmapdev *dev, uint64_t offset,
+				     uint64_t length);
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "private.h"
 
@@ -49,5 +50,8 @@ int mmapdev_notify(struct mmapdev *dev, int eventfd)
 	if (dev->kind == MMAPDEV_KIND_FILE)
 		return -EOPNOTSUPP;
 
-	return ioctl(dev->fd, MMAPDEV_IOC_EVENTFD, &arg) ? -errno : 0;
+	if (ioctl(dev->fd, MMAPDEV_IOC_EVENTFD, &arg))
+		return -errno;
+	__atomic_store_n(&dev->notified, getpid(), __ATOMIC_RELAXED);
+	return 0;
 }

@@ -121,8 +121,19 @@ void mmapdev_put(struct mmapdev *dev)
 	free(dev);
 }
 
+/*
+ * Locks and an eventfd belong to the open file, which maps hold on to, and the
+ * processes that were forked. They end with the handle, where it was made use
+ * of: a child that closes what it inherited leaves its parent's alone.
+ */
 void mmapdev_close(struct mmapdev *dev)
 {
+	if (!dev)
+		return;
+	if (__atomic_load_n(&dev->locker, __ATOMIC_RELAXED) == getpid())
+		mmapdev_range_unlock(dev, 0, 0);
+	if (__atomic_load_n(&dev->notified, __ATOMIC_RELAXED) == getpid())
+		mmapdev_notify(dev, -1);
 	mmapdev_put(dev);
 }
 
