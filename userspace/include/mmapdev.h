@@ -188,6 +188,24 @@ MMAPDEV_INLINE int64_t mmapdev_reserve(struct mmapdev_map *map,
 /* Commit the pages that hold [offset, offset + length) of a shared mapping. */
 MMAPDEV_API int mmapdev_flush(struct mmapdev_map *map, uint64_t offset,
 			      uint64_t length);
+/*
+ * Since 1.2: make the range survive a crash, by the cheapest way that does it:
+ * cache lines written back where the map is MMAPDEV_MAP_SYNC, else as flush.
+ */
+MMAPDEV_API int mmapdev_persist(struct mmapdev_map *map, uint64_t offset,
+				uint64_t length);
+
+/* What mmapdev_persist does. */
+#define MMAPDEV_PERSIST_MSYNC 0
+#define MMAPDEV_PERSIST_CLFLUSH 1    /* clflush */
+#define MMAPDEV_PERSIST_CLFLUSHOPT 2 /* clflushopt, sfence */
+#define MMAPDEV_PERSIST_CLWB 3	     /* clwb, sfence */
+#define MMAPDEV_PERSIST_CVAP 4	     /* dc cvap, dsb, on arm64 */
+MMAPDEV_API int mmapdev_persist_method(const struct mmapdev_map *map);
+
+/* The cache lines of any memory, written back by the best of this CPU. */
+MMAPDEV_API int mmapdev_persist_lines(const void *addr, size_t length);
+
 /* Commit the whole object. */
 MMAPDEV_API int mmapdev_commit(struct mmapdev *dev);
 
