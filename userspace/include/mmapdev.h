@@ -248,6 +248,24 @@ MMAPDEV_API int mmapdev_guard_end(struct mmapdev_guard *guard);
 MMAPDEV_API int mmapdev_guard_copy(void *to, const void *from, size_t length,
 				   size_t *copied);
 
+/* Since 1.2: which pages of a map were written. */
+struct mmapdev_track;
+
+#define MMAPDEV_TRACK_BEST 0	/* the last of these that works here */
+#define MMAPDEV_TRACK_PROTECT 1 /* mprotect and SIGSEGV: this process */
+#define MMAPDEV_TRACK_UFFD 2	/* userfaultfd, Linux 6.7: this process */
+#define MMAPDEV_TRACK_DEVICE 3	/* the device's own record: everybody */
+
+MMAPDEV_API int mmapdev_track_start(struct mmapdev_map *map, uint32_t method,
+				    struct mmapdev_track **out);
+/* Offsets in the map; flags, bitmap and pages as in mmapdev_dirty. */
+MMAPDEV_API int mmapdev_track_read(struct mmapdev_track *track,
+				   uint64_t offset, uint64_t length,
+				   uint32_t flags, void *bitmap,
+				   uint64_t *pages);
+MMAPDEV_API int mmapdev_track_method(const struct mmapdev_track *track);
+MMAPDEV_API int mmapdev_track_stop(struct mmapdev_track *track);
+
 /*
  * Since 1.2: locks in the mapping, for all processes that map it. Each takes
  * MMAPDEV_LOCK_SIZE bytes, zeros before the first to come makes it, at an

@@ -123,6 +123,9 @@ int mmapdev_populate_by(const struct mmapdev_map *map, uint64_t offset,
 {
 	int ret = populate(map, offset, length, advice);
 
+	/* While it is tracked it may be read-only. */
+	if (ret == -EINVAL && __atomic_load_n(&map->tracked, __ATOMIC_RELAXED))
+		ret = populate(map, offset, length, MADV_POPULATE_READ);
 	if (ret != -EINVAL)
 		return ret;
 	/* The kernel populates no VM_PFNMAP mapping: an eager one is whole. */
@@ -243,9 +246,12 @@ int mmapdev_unmap(struct mmapdev_map *map)
 {
 	if (!map)
 		return 0;
+	if (__atomic_load_n(&map->tracked, __ATOMIC_ACQUIRE))
+		return -EBUSY;
 	if (munmap(map->head.addr, map->window))
 		return -errno;
 
+	mmapdev_track_forget(map);
 	mmapdev_put(map->dev);
 	free(map);
 	return 0;

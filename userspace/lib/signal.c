@@ -86,6 +86,11 @@ static void handle(int signal, siginfo_t *info, void *context)
 	bool fault = is_fault(signal, info);
 	int saved = errno;
 
+	if (fault && mmapdev_track_fault(signal, info)) {
+		errno = saved;
+		return;
+	}
+	errno = saved;
 	if (fault && mmapdev_guard_fault(signal, info, context))
 		return;
 	pass_on(signal, info, context);
