@@ -215,6 +215,53 @@ MMAPDEV_API int mmapdev_fill(struct mmapdev *dev, uint64_t offset,
 MMAPDEV_API int mmapdev_sum(struct mmapdev *dev, uint64_t offset,
 			    uint64_t length, uint32_t *crc32c);
 
+/* Since 1.2: pages in place ahead of one who reads or writes in order. */
+struct mmapdev_ahead;
+
+struct mmapdev_ahead_opts {
+	size_t sz;	 /* sizeof(struct mmapdev_ahead_opts) */
+	uint64_t window; /* bytes to keep ahead; 0: as measured */
+	uint32_t flags;	 /* MMAPDEV_AHEAD_* */
+	uint32_t reserved; /* 0 */
+};
+
+#define MMAPDEV_AHEAD_READ (1u << 0) /* for a reader; default: a writer */
+
+/* First in a struct mmapdev_ahead; for the function below alone. */
+struct mmapdev_ahead_head {
+	uint64_t at;   /* where the caller is */
+	uint64_t wake; /* where the helper wants to be told */
+};
+
+MMAPDEV_API int mmapdev_ahead_start(struct mmapdev_map *map,
+				    const struct mmapdev_ahead_opts *opts,
+				    struct mmapdev_ahead **out);
+/* The first error of the helper, which ends here. */
+MMAPDEV_API int mmapdev_ahead_stop(struct mmapdev_ahead *ahead);
+MMAPDEV_API void mmapdev_ahead_wake(struct mmapdev_ahead *ahead);
+
+struct mmapdev_ahead_stats {
+	size_t sz;	 /* sizeof(struct mmapdev_ahead_stats) */
+	uint64_t window; /* bytes kept ahead now */
+	uint64_t done;	 /* bytes put in place so far */
+	uint64_t late;	 /* times that the caller was there first */
+};
+
+MMAPDEV_API int mmapdev_ahead_get_stats(struct mmapdev_ahead *ahead,
+					struct mmapdev_ahead_stats *stats);
+
+/* The caller has come to this offset of the map. Costs a store. */
+MMAPDEV_INLINE void mmapdev_ahead_at(struct mmapdev_ahead *ahead,
+				     uint64_t offset)
+{
+	struct mmapdev_ahead_head *head;
+
+	head = (struct mmapdev_ahead_head *)(void *)ahead;
+	__atomic_store_n(&head->at, offset, __ATOMIC_RELAXED);
+	if (offset >= __atomic_load_n(&head->wake, __ATOMIC_RELAXED))
+		mmapdev_ahead_wake(ahead);
+}
+
 /*
  * Since 1.2: touches that may fail. After
  *
