@@ -14,6 +14,7 @@
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -351,6 +352,35 @@ MMAPDEV_API int mmapdev_range_lock(struct mmapdev *dev, uint64_t offset,
 				   uint64_t length, uint32_t flags);
 MMAPDEV_API int mmapdev_range_unlock(struct mmapdev *dev, uint64_t offset,
 				     uint64_t length);
+
+/* Since 1.2: messages from many senders to one receiver, in a mapping. */
+struct mmapdev_channel;
+
+#define MMAPDEV_CHANNEL_SENDER 0
+#define MMAPDEV_CHANNEL_RECEIVER 1
+
+struct mmapdev_channel_opts {
+	size_t sz;	 /* sizeof(struct mmapdev_channel_opts) */
+	uint64_t offset; /* in the map, a multiple of the page size */
+	uint64_t length; /* bytes, whole pages, two or more; 0: the rest */
+	uint32_t role;	 /* MMAPDEV_CHANNEL_* */
+	uint32_t reserved; /* 0 */
+};
+
+MMAPDEV_API int mmapdev_channel_open(struct mmapdev_map *map,
+				     const struct mmapdev_channel_opts *opts,
+				     struct mmapdev_channel **out);
+MMAPDEV_API int mmapdev_channel_close(struct mmapdev_channel *channel);
+/* Timeouts as above. */
+MMAPDEV_API int mmapdev_channel_send(struct mmapdev_channel *channel,
+				     const void *data, size_t length,
+				     int timeout);
+/* The length of the message. */
+MMAPDEV_API ssize_t mmapdev_channel_receive(struct mmapdev_channel *channel,
+					    void *data, size_t size,
+					    int timeout);
+/* For poll(2): readable when there may be a message to receive. */
+MMAPDEV_API int mmapdev_channel_fd(struct mmapdev_channel *channel);
 
 #ifdef __cplusplus
 }
