@@ -31,7 +31,7 @@ struct command {
 extern const struct command load_command, unload_command, status_command,
 	list_command, create_command, remove_command, info_command,
 	resize_command, punch_command, fill_command, sum_command, dump_command,
-	copy_command;
+	copy_command, commit_command, wait_command, watch_command;
 
 /* main.c */
 __attribute__((format(printf, 1, 2))) void error(const char *format, ...);
@@ -45,12 +45,17 @@ int next_option(int argc, char **argv, const char *letters,
 /* text.c: numbers, names, JSON */
 bool parse_u64(const char *text, uint64_t *value);
 bool parse_size(const char *text, uint64_t *value); /* with K, M, G */
+bool parse_seconds(const char *text, uint64_t *ms); /* 1, 0.25; to a year */
 /* The entry of @names (NULL ends it) that @name was probably to be, or NULL. */
 const char *nearest(const char *name, const char *const *names);
 void print_json_string(const char *text);
 void print_size(uint64_t bytes); /* "65536 (64 KiB)" */
 void short_size(uint64_t bytes, char *text, size_t size); /* "64K" */
 uint64_t now_ms(void);
+
+/* progress.c: says on stderr that @name goes on, from two seconds on */
+void begin_progress(const char *name);
+void end_progress(void);
 
 /*
  * params.c: whether a value can be right for a parameter of this type; @type
@@ -84,5 +89,7 @@ struct holders {
 int find_holders(const char *path, struct holders *holders);
 /* @headings: "PATH is held by" before those of each path. */
 void print_holders(const struct holders *holders, bool headings);
+/* The members "holders" and "holders_complete". */
+void print_json_holders(const struct holders *holders);
 
 #endif /* CTL_H */

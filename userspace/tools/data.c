@@ -22,6 +22,15 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
+static int refuse(int option)
+{
+	size_t i = 0;
+
+	while (options[i].val != option)
+		i++;
+	return usage("--%s is not an option here", options[i].name);
+}
+
 int parse_target(int argc, char **argv, const char *takes, struct target *t)
 {
 	int option;
@@ -30,8 +39,7 @@ int parse_target(int argc, char **argv, const char *takes, struct target *t)
 		if (option == '?')
 			return EXIT_USAGE;
 		if (!strchr(takes, option))
-			return usage("%s is not an option here",
-				     argv[optind - 1]);
+			return refuse(option);
 		if (option == 'j')
 			t->json = true;
 		if (option == 'r')
@@ -112,6 +120,14 @@ int open_range(struct target *t, int oflags, uint64_t most)
 		return EXIT_FAILURE;
 	}
 	return 0;
+}
+
+void print_json_range(const struct target *t)
+{
+	printf("{\"path\": ");
+	print_json_string(t->path);
+	printf(", \"offset\": %" PRIu64 ", \"length\": %" PRIu64, t->offset,
+	       t->length);
 }
 
 int finish(struct target *t, const char *what, int ret)
@@ -227,8 +243,9 @@ static int run_fill(int argc, char **argv)
 {
 	struct target t = { .path = DEVICE };
 	uint64_t pattern;
+	int ret;
 
-	if (parse_target(argc, argv, "ol", &t))
+	if (parse_target(argc, argv, "olj", &t))
 		return EXIT_USAGE;
 	if (optind == argc)
 		return usage("a PATTERN is needed, as 0 or 0xa5a5a5a5a5a5a5a5");
@@ -243,8 +260,14 @@ static int run_fill(int argc, char **argv)
 	if (open_range(&t, O_RDWR, UINT64_MAX))
 		return EXIT_FAILURE;
 
-	return finish(&t, "fill",
-		      mmapdev_fill(t.dev, t.offset, t.length, pattern));
+	begin_progress("fill");
+	ret = mmapdev_fill(t.dev, t.offset, t.length, pattern);
+	end_progress();
+	if (!ret && t.json) {
+		print_json_range(&t);
+		printf(", \"pattern\": \"%#" PRIx64 "\"}\n", pattern);
+	}
+	return finish(&t, "fill", ret);
 }
 
 static int run_sum(int argc, char **argv)
@@ -263,13 +286,12 @@ static int run_sum(int argc, char **argv)
 	if (open_range(&t, O_RDONLY, UINT64_MAX))
 		return EXIT_FAILURE;
 
+	begin_progress("sum");
 	ret = mmapdev_sum(t.dev, t.offset, t.length, &crc);
+	end_progress();
 	if (!ret && t.json) {
-		printf("{\"path\": ");
-		print_json_string(t.path);
-		printf(", \"offset\": %" PRIu64 ", \"length\": %" PRIu64
-		       ", \"crc32c\": \"%08x\"}\n",
-		       t.offset, t.length, crc);
+		print_json_range(&t);
+		printf(", \"crc32c\": \"%08x\"}\n", crc);
 	} else if (!ret) {
 		printf("%08x  %s\n", crc, t.path);
 	}
@@ -290,7 +312,7 @@ const struct command info_command = {
 
 const struct command fill_command = {
 	"fill",
-	"[DEVICE] [--offset N] [--length N] PATTERN",
+	"[DEVICE] [--offset N] [--length N] PATTERN [--json]",
 	"Let the kernel fill a range, to the end unless --length says otherwise.\n"
 	"PATTERN is a number of eight bytes, lowest first, which repeats from the\n"
 	"start of the buffer: 0xa5 is one byte a5 and seven of 0.\n"

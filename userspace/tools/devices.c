@@ -176,6 +176,7 @@ static int create(struct device *device, char *node)
 	char name[32];
 	int log, ret;
 
+	begin_progress("create");
 	log = open_log();
 	ret = bring_to_life(device);
 	if (ret)
@@ -189,6 +190,7 @@ static int create(struct device *device, char *node)
 	}
 	if (ret && rmdir(device->path))
 		error("%s: cannot remove it again: %m", device->path);
+	end_progress();
 	return ret;
 }
 
@@ -258,39 +260,63 @@ static const struct node *find_device(const struct nodes *nodes,
 	return found && *found->dir ? found : NULL;
 }
 
-static int remove_node(const struct node *node, const char *config)
+static void print_removed(const struct node *node, const char *path,
+			  const struct holders *holders, bool json)
+{
+	if (json) {
+		printf("{\"node\": ");
+		if (*node->name)
+			print_json_string(path);
+		else
+			printf("null");
+		printf(", \"directory\": ");
+		print_json_string(node->dir);
+		print_json_holders(holders);
+		printf("}\n");
+	} else if (holders->count) {
+		printf("%s was in use, and is revoked: mappings raise SIGBUS, calls fail\n",
+		       path);
+		print_holders(holders, false);
+	}
+}
+
+static int remove_node(const struct node *node, const char *config, bool json)
 {
 	struct holders holders = { .count = 0 };
 	char dir[PATH_MAX], path[PATH_MAX];
+	int err;
 
 	node_path(node, path);
 	snprintf(dir, sizeof(dir), "%s/%s", config, node->dir);
 	/* Afterwards nobody could tell whose they were. */
 	if (*node->name)
 		find_holders(path, &holders);
-	if (rmdir(dir)) {
-		free(holders.list);
-		return explain_refusal(dir, errno);
-	}
-	if (holders.count) {
-		printf("%s was in use, and is revoked: mappings raise SIGBUS, calls fail\n",
-		       path);
-		print_holders(&holders, false);
-	}
+	begin_progress("remove");
+	err = rmdir(dir) ? errno : 0;
+	end_progress();
+	if (!err)
+		print_removed(node, path, &holders, json);
 	free(holders.list);
-	return 0;
+	return err ? explain_refusal(dir, err) : 0;
 }
 
 static int run_remove(int argc, char **argv)
 {
-	static const struct option options[] = { { NULL, 0, NULL, 0 } };
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
 	const struct node *node;
 	struct nodes nodes;
 	const char *config;
-	int ret;
+	bool json = false;
+	int option, ret;
 
-	if (next_option(argc, argv, ":", options) != -1)
-		return EXIT_USAGE;
+	while ((option = next_option(argc, argv, ":", options)) != -1) {
+		if (option == '?')
+			return EXIT_USAGE;
+		json = true;
+	}
 	if (optind == argc)
 		return usage("a NAME is needed: mmapdevctl list");
 	if (argc - optind > 1)
@@ -303,7 +329,7 @@ static int run_remove(int argc, char **argv)
 		return EXIT_FAILURE;
 
 	node = find_device(&nodes, argv[optind]);
-	ret = node ? remove_node(node, config) : EXIT_FAILURE;
+	ret = node ? remove_node(node, config, json) : EXIT_FAILURE;
 	free(nodes.list);
 	return ret;
 }
@@ -468,12 +494,13 @@ const struct command create_command = {
 
 const struct command remove_command = {
 	"remove",
-	"NAME|NODE",
+	"NAME|NODE [--json]",
 	"Remove a device that create made, named by its directory, its node or a\n"
 	"path of the node. It is not refused while the device is in use: then its\n"
 	"mappings raise SIGBUS, calls fail with ENODEV, and this says whose.\n"
 	"\n"
 	"  mmapdevctl remove scratch\n"
-	"  mmapdevctl remove " DEVICE "1\n",
+	"  mmapdevctl remove " DEVICE "1\n"
+	"  mmapdevctl remove scratch --json | jq '.holders[].pid'\n",
 	run_remove,
 };

@@ -82,6 +82,14 @@ static ssize_t read_full(int fd, unsigned char *buf, size_t length,
 	return done;
 }
 
+static void print_hex(const unsigned char *data, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < length; i++)
+		printf("%02x", data[i]);
+}
+
 static int dump(const struct target *t)
 {
 	static unsigned char buf[64 << 10];
@@ -89,6 +97,10 @@ static int dump(const struct target *t)
 	struct dump d = { .any = false };
 	ssize_t n;
 
+	if (t->json) {
+		print_json_range(t);
+		printf(", \"data\": \"");
+	}
 	for (; left && !ferror(stdout); offset += n, left -= n) {
 		n = read_full(mmapdev_fd(t->dev), buf,
 			      left < sizeof(buf) ? left : sizeof(buf), offset);
@@ -96,10 +108,14 @@ static int dump(const struct target *t)
 			return n;
 		if (t->raw)
 			fwrite(buf, 1, n, stdout);
+		else if (t->json)
+			print_hex(buf, n);
 		else
 			print_lines(&d, offset, buf, n);
 	}
-	if (!t->raw && t->length)
+	if (t->json)
+		printf("\"}\n");
+	else if (!t->raw && t->length)
 		printf("%08" PRIx64 "\n", offset);
 	return 0;
 }
@@ -108,8 +124,10 @@ static int run_dump(int argc, char **argv)
 {
 	struct target t = { .path = DEVICE };
 
-	if (parse_target(argc, argv, "olr", &t))
+	if (parse_target(argc, argv, "olrj", &t))
 		return EXIT_USAGE;
+	if (t.raw && t.json)
+		return usage("--raw writes the bytes, --json prints them: want one of them");
 	if (argc - optind > 1)
 		return usage("one DEVICE at a time, not also '%s'",
 			     argv[optind + 1]);
@@ -123,10 +141,11 @@ static int run_dump(int argc, char **argv)
 
 const struct command dump_command = {
 	"dump",
-	"[DEVICE] [--offset N] [--length N] [--raw]",
+	"[DEVICE] [--offset N] [--length N] [--raw|--json]",
 	"Print the content as hexdump -C does, 256 bytes unless --length says\n"
 	"otherwise; lines equal to the one before become one star. --raw writes the\n"
-	"bytes themselves, to the end unless --length says otherwise.\n"
+	"bytes themselves, to the end unless --length says otherwise; --json has them\n"
+	"in hexadecimal.\n"
 	"\n"
 	"  mmapdevctl dump\n"
 	"  mmapdevctl dump --offset 1M --length 4K\n"

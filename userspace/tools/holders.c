@@ -262,3 +262,23 @@ void print_holders(const struct holders *holders, bool headings)
 		       holders->count ? "others" : "holders",
 		       geteuid() ? "; run as root" : "");
 }
+
+void print_json_holders(const struct holders *holders)
+{
+	size_t i;
+
+	printf(", \"holders\": [");
+	for (i = 0; i < holders->count; i++) {
+		const struct holder *h = &holders->list[i];
+
+		printf("%s{\"path\": ", i ? ", " : "");
+		print_json_string(h->path);
+		printf(", \"pid\": %d, \"name\": ", h->pid);
+		print_json_string(h->name);
+		printf(", \"open\": %s, \"mapped\": %s}",
+		       h->opened ? "true" : "false",
+		       h->mapped ? "true" : "false");
+	}
+	printf("], \"holders_complete\": %s",
+	       holders->partial ? "false" : "true");
+}

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -106,41 +107,68 @@ static void explain(int err, const struct module_info *info)
 	}
 }
 
-static void print_node(const char *path)
+static void print_json_node(const char *path, const struct mmapdev_info *info)
+{
+	printf("{\"node\": ");
+	print_json_string(path);
+	printf(", \"size\": %" PRIu64 ", \"max_size\": %" PRIu64
+	       ", \"mode\": \"%s\"}",
+	       info->size, info->max_size,
+	       info->mode == MMAPDEV_MODE_EAGER ? "eager" : "demand");
+}
+
+/* Not of one that this user may not open. */
+static bool print_node(const char *path, const char *before, bool json)
 {
 	struct mmapdev_info info = { .sz = sizeof(info) };
 	struct mmapdev *dev;
 
 	if (mmapdev_open(path, O_RDONLY, &dev))
-		return;
-	if (!mmapdev_get_info(dev, &info)) {
+		return false;
+	if (mmapdev_get_info(dev, &info)) {
+		mmapdev_close(dev);
+		return false;
+	}
+	if (json) {
+		printf("%s", before);
+		print_json_node(path, &info);
+	} else {
 		printf("%s: size ", path);
 		print_size(info.size);
 		printf(", mode %s\n",
 		       info.mode == MMAPDEV_MODE_EAGER ? "eager" : "demand");
 	}
 	mmapdev_close(dev);
+	return true;
 }
 
 /* The kernel has told sysfs of all of them by now, and udev will hear of it. */
-static int wait_for_nodes(void)
+static int wait_for_nodes(bool json)
 {
 	char path[PATH_MAX];
+	const char *before = "";
 	struct nodes nodes;
 	int ret = 0;
 	size_t i;
 
 	if (find_nodes(&nodes))
 		return EXIT_FAILURE;
+	/* All before anything is printed: half of a JSON object is none. */
 	for (i = 0; i < nodes.count && !ret; i++) {
-		if (!*nodes.list[i].name)
-			continue;
 		node_path(&nodes.list[i], path);
-		ret = wait_for_node(path);
-		if (!ret)
-			print_node(path);
+		if (*nodes.list[i].name)
+			ret = wait_for_node(path);
 	}
-	if (!nodes.count)
+	if (json && !ret)
+		printf("{\"devices\": [");
+	for (i = 0; i < nodes.count && !ret; i++) {
+		node_path(&nodes.list[i], path);
+		if (*nodes.list[i].name && print_node(path, before, json))
+			before = ", ";
+	}
+	if (json && !ret)
+		printf("]}\n");
+	else if (!nodes.count)
 		printf("loaded, without a device: mmapdevctl create\n");
 	free(nodes.list);
 	return ret;
@@ -185,7 +213,8 @@ static void load_dependencies(struct kmod_ctx *ctx,
 }
 
 static int insert(struct kmod_ctx *ctx, struct kmod_module *module,
-		  const struct module_info *info, bool installed, char **args)
+		  const struct module_info *info, bool installed, char **args,
+		  bool json)
 {
 	char *options;
 	int log, ret;
@@ -198,6 +227,7 @@ static int insert(struct kmod_ctx *ctx, struct kmod_module *module,
 	}
 	load_dependencies(ctx, info);
 	log = open_log();
+	begin_progress("load");
 	ret = kmod_module_insert_module(module, 0, options);
 	if (ret) {
 		explain(ret, info);
@@ -206,7 +236,9 @@ static int insert(struct kmod_ctx *ctx, struct kmod_module *module,
 	if (log >= 0)
 		close(log);
 	free(options);
-	return ret ? EXIT_FAILURE : wait_for_nodes();
+	ret = ret ? EXIT_FAILURE : wait_for_nodes(json);
+	end_progress();
+	return ret;
 }
 
 /* -m, else the one that was just built here, else the installed one. */
@@ -237,7 +269,7 @@ static struct kmod_module *find_module(struct kmod_ctx *ctx, const char *path,
 }
 
 static int load(struct kmod_ctx *ctx, struct kmod_module *module,
-		bool installed, char **args)
+		bool installed, char **args, bool json)
 {
 	struct module_info info;
 	char **arg;
@@ -258,7 +290,7 @@ static int load(struct kmod_ctx *ctx, struct kmod_module *module,
 	for (arg = args; !ret && *arg; arg++)
 		ret = check_param(&info, *arg);
 	if (!ret)
-		ret = insert(ctx, module, &info, installed, args);
+		ret = insert(ctx, module, &info, installed, args, json);
 	free_info(&info);
 	return ret;
 }
@@ -267,18 +299,22 @@ static int run_load(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "module", required_argument, NULL, 'm' },
+		{ "json", no_argument, NULL, 'j' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct kmod_module *module;
 	const char *path = NULL;
 	int option, status = EXIT_FAILURE;
 	struct kmod_ctx *ctx;
-	bool installed;
+	bool installed, json = false;
 
 	while ((option = next_option(argc, argv, ":m:", options)) != -1) {
 		if (option == '?')
 			return EXIT_USAGE;
-		path = optarg;
+		if (option == 'j')
+			json = true;
+		else
+			path = optarg;
 	}
 
 	ctx = quiet_kmod();
@@ -288,7 +324,7 @@ static int run_load(int argc, char **argv)
 	}
 	module = find_module(ctx, path, &installed);
 	if (module) {
-		status = load(ctx, module, installed, argv + optind);
+		status = load(ctx, module, installed, argv + optind, json);
 		kmod_module_unref(module);
 	}
 	kmod_unref(ctx);
@@ -297,7 +333,7 @@ static int run_load(int argc, char **argv)
 
 const struct command load_command = {
 	"load",
-	"[-m PATH.ko] [NAME=VALUE...]",
+	"[-m|--module PATH.ko] [NAME=VALUE...] [--json]",
 	"Load the module and wait for its nodes. Names and values of parameters are\n"
 	"checked first: the kernel would ignore a misspelt one. Without -m it is\n"
 	"./" MODULE ".ko if there is one, else what is installed for this kernel.\n"
@@ -317,6 +353,7 @@ const struct command load_command = {
 	"  mmapdevctl load\n"
 	"  mmapdevctl load size=64M mode=eager node_mode=0666\n"
 	"  mmapdevctl load devices=2 size=16M,1M max_size=1G\n"
-	"  mmapdevctl load -m ./" MODULE ".ko size=16M\n",
+	"  mmapdevctl load -m ./" MODULE ".ko size=16M\n"
+	"  mmapdevctl load devices=2 --json | jq -r '.devices[].node'\n",
 	run_load,
 };

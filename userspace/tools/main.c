@@ -17,9 +17,10 @@ static const struct command *const commands[] = {
 	&load_command,	 &unload_command, &status_command, &list_command,
 	&create_command, &remove_command, &info_command,   &resize_command,
 	&punch_command,	 &fill_command,	  &sum_command,	   &dump_command,
-	&copy_command,
+	&copy_command,	 &commit_command, &wait_command,   &watch_command,
 };
 
+#define OPTIONS_MAX 16
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static const struct command *current;
@@ -54,6 +55,20 @@ int usage(const char *format, ...)
 	return EXIT_USAGE;
 }
 
+static int no_such_option(const char *name, const struct option *options)
+{
+	const char *names[OPTIONS_MAX + 1] = { NULL };
+	const char *near;
+	size_t i;
+
+	for (i = 0; i < OPTIONS_MAX && options[i].name; i++)
+		names[i] = options[i].name;
+	near = nearest(name + strspn(name, "-"), names);
+	return usage("%s is not an option%s%s%s", name,
+		     near ? ", did you mean '--" : "", near ? near : "",
+		     near ? "'?" : "");
+}
+
 int next_option(int argc, char **argv, const char *letters,
 		const struct option *options)
 {
@@ -62,10 +77,12 @@ int next_option(int argc, char **argv, const char *letters,
 
 	if (option == ':')
 		usage("%s needs a value", name);
+	else if (option == '?' && optopt && !strncmp(name, "--", 2))
+		usage("%s: this option takes no value", name);
 	else if (option == '?' && optopt)
 		usage("-%c is not an option", optopt);
 	else if (option == '?')
-		usage("%s is not an option", name);
+		no_such_option(name, options);
 	return option == ':' ? '?' : option;
 }
 

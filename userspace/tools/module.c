@@ -30,30 +30,60 @@ static void find_all_holders(const struct nodes *nodes, struct holders *holders)
 	find_holders(NULL, holders);
 }
 
-static int print_busy(struct kmod_module *module)
+static void print_obstacles(const struct nodes *nodes,
+			    const struct holders *holders)
 {
-	struct holders holders = { .count = 0 };
-	struct nodes nodes;
 	size_t i, dirs = 0;
 
-	error("the module is in use, its reference count is %d",
-	      kmod_module_get_refcnt(module));
-	if (find_nodes(&nodes))
-		return EXIT_FAILURE;
-	for (i = 0; i < nodes.count; i++) {
-		const char *dir = nodes.list[i].dir;
+	for (i = 0; i < nodes->count; i++) {
+		const char *dir = nodes->list[i].dir;
 
 		if (*dir)
 			printf("'%s' was made at run time: mmapdevctl remove %s\n",
 			       dir, dir);
 		dirs += !!*dir;
 	}
-	find_all_holders(&nodes, &holders);
-	print_holders(&holders, true);
-	if (!holders.count && !dirs)
+	print_holders(holders, true);
+	if (!holders->count && !dirs)
 		printf("No process that can be seen holds a device%s.\n",
 		       geteuid() ? "; run as root to see all" :
 				   "; look for mounts, containers or kernel users");
+}
+
+static void print_json_obstacles(int refs, const struct nodes *nodes,
+				 const struct holders *holders)
+{
+	const char *comma = "";
+	size_t i;
+
+	printf("{\"unloaded\": false, \"refcount\": %d, \"directories\": [",
+	       refs);
+	for (i = 0; i < nodes->count; i++) {
+		if (!*nodes->list[i].dir)
+			continue;
+		printf("%s", comma);
+		print_json_string(nodes->list[i].dir);
+		comma = ", ";
+	}
+	printf("]");
+	print_json_holders(holders);
+	printf("}\n");
+}
+
+static int print_busy(struct kmod_module *module, bool json)
+{
+	int refs = kmod_module_get_refcnt(module);
+	struct holders holders = { .count = 0 };
+	struct nodes nodes;
+
+	error("the module is in use, its reference count is %d", refs);
+	if (find_nodes(&nodes))
+		return EXIT_FAILURE;
+	find_all_holders(&nodes, &holders);
+	if (json)
+		print_json_obstacles(refs, &nodes, &holders);
+	else
+		print_obstacles(&nodes, &holders);
 	free(holders.list);
 	free(nodes.list);
 	return EXIT_FAILURE;
@@ -74,7 +104,7 @@ static int remove_by(struct kmod_module *module, uint64_t deadline)
 	}
 }
 
-static int unload(struct kmod_module *module, uint64_t wait)
+static int unload(struct kmod_module *module, uint64_t wait, bool json)
 {
 	int ret;
 
@@ -88,11 +118,15 @@ static int unload(struct kmod_module *module, uint64_t wait)
 		return EXIT_FAILURE;
 	}
 
+	begin_progress("unload");
 	ret = remove_by(module, now_ms() + wait * 1000);
+	end_progress();
+	if (!ret && json)
+		printf("{\"unloaded\": true}\n");
 	if (!ret)
 		return 0;
 	if (ret == -EAGAIN || ret == -EBUSY)
-		return print_busy(module);
+		return print_busy(module, json);
 	if (ret == -EPERM)
 		error("not permitted: run as root");
 	else
@@ -104,17 +138,21 @@ static int run_unload(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "wait", required_argument, NULL, 'w' },
+		{ "json", no_argument, NULL, 'j' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct kmod_module *module;
 	struct kmod_ctx *ctx;
 	uint64_t wait = 0;
+	bool json = false;
 	int option, status;
 
 	while ((option = next_option(argc, argv, ":", options)) != -1) {
 		if (option == '?')
 			return EXIT_USAGE;
-		if (!parse_u64(optarg, &wait) || wait > INT_MAX)
+		if (option == 'j')
+			json = true;
+		else if (!parse_u64(optarg, &wait) || wait > INT_MAX)
 			return usage("--wait %s: want seconds", optarg);
 	}
 	if (optind < argc)
@@ -127,7 +165,7 @@ static int run_unload(int argc, char **argv)
 		kmod_unref(ctx);
 		return EXIT_FAILURE;
 	}
-	status = unload(module, wait);
+	status = unload(module, wait, json);
 	kmod_module_unref(module);
 	kmod_unref(ctx);
 	return status;
@@ -169,26 +207,6 @@ static void print_parameters(bool json)
 		printf("}");
 	if (n >= 0)
 		free(entries);
-}
-
-static void print_json_holders(const struct holders *holders)
-{
-	size_t i;
-
-	printf(", \"holders\": [");
-	for (i = 0; i < holders->count; i++) {
-		const struct holder *h = &holders->list[i];
-
-		printf("%s{\"path\": ", i ? ", " : "");
-		print_json_string(h->path);
-		printf(", \"pid\": %d, \"name\": ", h->pid);
-		print_json_string(h->name);
-		printf(", \"open\": %s, \"mapped\": %s}",
-		       h->opened ? "true" : "false",
-		       h->mapped ? "true" : "false");
-	}
-	printf("], \"holders_complete\": %s",
-	       holders->partial ? "false" : "true");
 }
 
 static void print_json_status(bool loaded, const char *version,
@@ -280,13 +298,14 @@ static int run_status(int argc, char **argv)
 
 const struct command unload_command = {
 	"unload",
-	"[--wait SEC]",
+	"[--wait SEC] [--json]",
 	"Unload the module. While somebody has a device open or mapped, or one that\n"
 	"create made is there, that is refused; then this says who and which. --wait\n"
 	"tries again for so many seconds.\n"
 	"\n"
 	"  mmapdevctl unload\n"
-	"  mmapdevctl unload --wait 10\n",
+	"  mmapdevctl unload --wait 10\n"
+	"  mmapdevctl unload --json | jq '.holders[].pid'\n",
 	run_unload,
 };
 

@@ -31,6 +31,8 @@ int parse_target(int argc, char **argv, const char *takes, struct target *t);
 int open_target(struct target *t, int oflags);
 /* Also: the range becomes one that it has, of @most bytes if none is said. */
 int open_range(struct target *t, int oflags, uint64_t most);
+/* The members path, offset and length, after a "{". */
+void print_json_range(const struct target *t);
 /* Closes it, and reports what the library answered. */
 int finish(struct target *t, const char *what, int ret);
 

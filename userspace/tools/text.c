@@ -49,6 +49,19 @@ bool parse_size(const char *text, uint64_t *value)
 				       value);
 }
 
+bool parse_seconds(const char *text, uint64_t *ms)
+{
+	double seconds;
+	char *end;
+
+	/* strtod() itself takes blanks, a sign and "inf". */
+	if (!isdigit((unsigned char)*text))
+		return false;
+	seconds = strtod(text, &end);
+	*ms = seconds <= 366 * 86400 ? (uint64_t)(seconds * 1000) : 0;
+	return !*end && seconds <= 366 * 86400;
+}
+
 static size_t least(size_t a, size_t b)
 {
 	return a < b ? a : b;

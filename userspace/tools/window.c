@@ -17,7 +17,7 @@ static int run_resize(int argc, char **argv)
 	uint64_t size;
 	int ret;
 
-	if (parse_target(argc, argv, "", &t))
+	if (parse_target(argc, argv, "j", &t))
 		return EXIT_USAGE;
 	if (optind == argc)
 		return usage("a SIZE is needed, as 64M");
@@ -32,7 +32,9 @@ static int run_resize(int argc, char **argv)
 	if (open_target(&t, O_RDWR))
 		return EXIT_FAILURE;
 
+	begin_progress("resize");
 	ret = mmapdev_resize(t.dev, size);
+	end_progress();
 	if (ret == -EINVAL)
 		error("%s: a size is a multiple of %" PRIu32 ", not %" PRIu64,
 		      t.path, t.info.page_size, size);
@@ -45,6 +47,12 @@ static int run_resize(int argc, char **argv)
 	else if (ret)
 		error("%s: cannot resize it to %" PRIu64 " bytes: %s", t.path,
 		      size, strerror(-ret));
+	if (!ret && t.json) {
+		printf("{\"path\": ");
+		print_json_string(t.path);
+		printf(", \"size\": %" PRIu64 ", \"before\": %" PRIu64 "}\n",
+		       size, t.info.size);
+	}
 	mmapdev_close(t.dev);
 	return ret ? EXIT_FAILURE : 0;
 }
@@ -54,7 +62,7 @@ static int run_punch(int argc, char **argv)
 	struct target t = { .path = DEVICE };
 	int ret;
 
-	if (parse_target(argc, argv, "ol", &t))
+	if (parse_target(argc, argv, "olj", &t))
 		return EXIT_USAGE;
 	if (!t.has_offset || !t.has_length)
 		return usage("want --offset and --length: what they span is lost");
@@ -66,30 +74,37 @@ static int run_punch(int argc, char **argv)
 	if (open_range(&t, O_RDWR, 0))
 		return EXIT_FAILURE;
 
+	begin_progress("punch");
 	ret = mmapdev_punch(t.dev, t.offset, t.length);
+	end_progress();
 	if (ret == -EINVAL) {
 		error("%s: --offset and --length are multiples of %" PRIu32,
 		      t.path, t.info.page_size);
 		mmapdev_close(t.dev);
 		return EXIT_FAILURE;
 	}
+	if (!ret && t.json) {
+		print_json_range(&t);
+		printf("}\n");
+	}
 	return finish(&t, "punch", ret);
 }
 
 const struct command resize_command = {
 	"resize",
-	"[DEVICE] SIZE",
+	"[DEVICE] SIZE [--json]",
 	"Change the size, up to the max_size of the device. What is added is zeros;\n"
 	"what is cut off is lost, and a touch of it in a mapping is SIGBUS.\n"
 	"\n"
 	"  mmapdevctl resize 64M\n"
-	"  mmapdevctl resize " DEVICE "1 1G\n",
+	"  mmapdevctl resize " DEVICE "1 1G\n"
+	"  mmapdevctl resize 64M --json | jq .before      # what it was\n",
 	run_resize,
 };
 
 const struct command punch_command = {
 	"punch",
-	"[DEVICE] --offset N --length N",
+	"[DEVICE] --offset N --length N [--json]",
 	"Make a range of whole pages a hole: its memory is freed, it reads as zeros.\n"
 	"\n"
 	"  mmapdevctl punch --offset 1M --length 64K\n",
