@@ -8,8 +8,8 @@ endif
 KDIR ?= /lib/modules/$(shell uname -r)/build
 OUT := $(CURDIR)/build
 
-.PHONY: all modules modules_install lib tool tour selftests abi32 install run check \
-	static host-check clean help
+.PHONY: all modules modules_install lib lib-tests tool tour bench python java selftests \
+	abi32 install run check check-long static host-check clean help
 
 all: modules lib tool
 
@@ -21,12 +21,15 @@ help:
 	@echo '  make lib                              libmmapdev, static and shared'
 	@echo '  make tool                             mmapdevctl'
 	@echo '  make selftests                        the kselftest programs'
+	@echo '  make bench                            the benchmarks, into build/userspace/bench'
 	@echo '  make install [DESTDIR=, prefix=]      library, header, tool, man pages'
 	@echo 'In a virtual machine, with all the set-up it takes:'
 	@echo '  make run [KERNELS=6.12]               see the device at work'
 	@echo '  make check [TESTS="cow msync"] [KERNELS=6.12]'
 	@echo '                                        every test; TESTS may also name'
-	@echo '                                        static, host, harness, tool, tour, abi32'
+	@echo '                                        static, host, harness, lib, pmem, tool, tour,'
+	@echo '                                        examples, python, abi32'
+	@echo '  make check-long [KERNELS=6.12]        the device from Java, which it installs'
 	@echo '  qemu/run --help                       try your own program'
 	@echo '  make clean                            remove what was built'
 
@@ -44,11 +47,20 @@ modules modules_install:
 	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' INSTALL_MOD_DIR=updates $@ \
 		$(if $(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=)
 
-lib tool install:
+lib lib-tests tool bench install:
 	$(MAKE) -C userspace OUT='$(OUT)/userspace' $@
 
 tour:
 	$(MAKE) -C userspace OUT='$(OUT)/userspace' examples
+
+# What a VM takes along to run userspace/examples/Map.java and map.py.
+java: lib
+	qemu/java '$(OUT)/java'
+
+python: lib
+	qemu/python '$(OUT)/python' ctypes mmap os
+	cp -L userspace/examples/map.py '$(OUT)/userspace/libmmapdev.so.1' \
+		'$(OUT)/python'
 
 $(OUT)/include/linux/mmapdev.h: driver/uapi/mmapdev.h
 	@mkdir -p $(@D)
@@ -74,6 +86,9 @@ run:
 check:
 	@qemu/setup
 	@qemu/check
+
+check-long:
+	@KERNELS='$(or $(KERNELS),6.12)' qemu/check --long
 
 host-check:
 	@$(MAKE) -s -C userspace OUT='$(OUT)/userspace' check

@@ -66,28 +66,33 @@ class Image:
     def symlink(self, path, target):
         self.node(path, stat.S_IFLNK | 0o777, target.encode())
 
-    def file(self, path, source):
-        """Copy one host file, and the libraries it loads if it is a program."""
+    def file(self, path, source, tree=None):
+        """Copy one host file, and the libraries it loads if it is a program; those
+        of tree = (host directory, its place here) are copied with that."""
         with open(source, "rb") as f:
             self.data(path, f.read(), stat.S_IMODE(os.stat(source).st_mode))
-        for library in libraries(source):
-            if library not in self.nodes:
+        for library in map(os.path.normpath, libraries(source)):
+            place = library
+            # Elsewhere than the loader looks by itself.
+            if not library.startswith(("/lib", "/usr/lib")):
+                place = "/lib/" + os.path.basename(library)
+            if tree and library.startswith(tree[0] + "/"):
+                self.symlink(place, tree[1] + library[len(tree[0]):])
+            elif place not in self.nodes:
                 with open(library, "rb") as f:
-                    self.data(library, f.read(), 0o755)
-                # From elsewhere than the loader looks by itself.
-                if not library.startswith(("/lib", "/usr/lib")):
-                    self.symlink("/lib/" + os.path.basename(library), library)
+                    self.data(place, f.read(), 0o755)
 
-    def tree(self, path, source):
+    def tree(self, path, source, top=None):
         """Copy a host file, or a directory with all in it."""
+        top = top or (os.path.abspath(source), path)
         if os.path.islink(source):
             self.symlink(path, os.readlink(source))
         elif os.path.isdir(source):
             self.directory(path)
             for name in os.listdir(source):
-                self.tree(os.path.join(path, name), os.path.join(source, name))
+                self.tree(os.path.join(path, name), os.path.join(source, name), top)
         elif os.path.isfile(source):
-            self.file(path, source)
+            self.file(path, source, top)
         else:
             raise Error(f"{source}: neither file nor directory")
 

@@ -31,6 +31,7 @@ DEFAULT_LANE = "6.12"   # where nobody chose, as in `make run`
 
 SILENCE = 40            # seconds without a word from init, which speaks each second
 BOOT_TIME = 90          # seconds
+PMEM = "64M!256M"       # of the VM's memory: size, and where it begins
 
 # Emulated CPUs sometimes run an int3 of the kernel's live patching after it was
 # taken back. No code of ours has one; such a VM says nothing and is run again.
@@ -140,6 +141,9 @@ class Spec:
         self.allow_skip = options.get("allow_skip", [])
         self.kernel = options.get("kernel")                 # a file, for tests
         self.append = options.get("append", "")             # kernel parameters, for tests
+        self.pmem = options.get("pmem", False)
+        if self.pmem:
+            self.append += f" memmap={PMEM}"
         self.gdb = options.get("gdb", False)
         if self.gdb:
             self.append += " nokaslr"
@@ -152,6 +156,7 @@ class Spec:
         else:
             argv += ["--params", self.params]
         argv += ["--smp", str(self.smp), "--mem", self.mem, "--timeout", str(self.timeout)]
+        argv += ["--pmem"] if self.pmem else []
         argv += ["--ktap"] if self.ktap else []
         for pattern in self.allow_skip:
             argv += ["--allow-skip", pattern]
@@ -160,14 +165,25 @@ class Spec:
         return shlex.join(argv + ["--"] + self.command)
 
 
-def configfs(lane):
-    """The bytes of configfs.ko, which mmapdev.ko uses; None where it is built in."""
+def kernel_module(lane, path):
+    """The bytes of a module of the kernel's own; None where it is built in."""
     tree = tool(os.path.join(HERE, "fetch"), lane)
     for lib in ("lib", "usr/lib"):
-        for path in glob.glob(f"{tree}/{lib}/modules/*/kernel/fs/configfs/configfs.ko*"):
-            with (lzma.open if path.endswith(".xz") else open)(path, "rb") as f:
+        for found in glob.glob(f"{tree}/{lib}/modules/*/kernel/{path}.ko*"):
+            with (lzma.open if found.endswith(".xz") else open)(found, "rb") as f:
                 return f.read()
     return None
+
+
+def add_pmem(root, spec):
+    """What makes persistent memory of a part of the VM's, see qemu/pmem."""
+    for name in ("libnvdimm", "nd_btt", "nd_pmem", "nd_e820"):
+        module = kernel_module(spec.lane, f"drivers/nvdimm/{name}")
+        if not module:
+            raise Error(f"kernel {spec.lane} has no module {name}")
+        root.data(f"/lib/pmem/{name}.ko", module)
+    root.file("/lib/pmem/pmem", os.path.join(HERE, "pmem"))
+    root.file("/lib/pmem/mke2fs", "/sbin/mke2fs")
 
 
 def image(spec, path):
@@ -175,7 +191,7 @@ def image(spec, path):
     root = initramfs.Image()
     root.busybox()
     root.file("/init", build_init())
-    module = configfs(spec.lane)
+    module = kernel_module(spec.lane, "fs/configfs/configfs")   # mmapdev.ko uses it
     if module:
         root.data("/lib/configfs.ko", module)
     root.file("/lib/mmapdev.ko", tool(os.path.join(HERE, "module"), spec.lane))
@@ -184,7 +200,10 @@ def image(spec, path):
     ctl = os.path.join(BUILD, "userspace", "mmapdevctl")
     if os.path.exists(ctl):
         root.file("/usr/bin/mmapdevctl", ctl)
-    root.data("/etc/mmapdev/command", b"".join(w.encode() + b"\0" for w in spec.command))
+    if spec.pmem:
+        add_pmem(root, spec)
+    command = ["/lib/pmem/pmem", *spec.command] if spec.pmem else spec.command
+    root.data("/etc/mmapdev/command", b"".join(w.encode() + b"\0" for w in command))
     for source in spec.add:
         root.tree("/work/" + os.path.basename(os.path.normpath(source)), source)
     root.write(path)
@@ -212,6 +231,8 @@ def command_line(spec, kernel, work):
              # A disk for direct I/O: Debian's kernels have NVMe built in.
              "-drive", f"if=none,id=scratch,format=raw,file={work}/scratch,cache=unsafe",
              "-device", "nvme,serial=scratch,drive=scratch"]
+    # What writes cache lines back is not in QEMU's default CPU.
+    argv += ["-cpu", "max"] if spec.pmem else []
     return argv + (["-s", "-S"] if spec.gdb else [])
 
 
@@ -313,12 +334,18 @@ def copy_new(path, shown, stream):
 
 
 def boot_surely(spec, keep=None, stream=None):
-    """boot(), and again where the emulator itself failed."""
+    """boot(), and again where the emulator itself failed, before anything of ours ran."""
     for _ in range(3):
         run = boot(spec, keep, stream)
-        if not EMULATOR_RACE.search(run.console) or accelerator("") != "tcg":
+        if accelerator("") != "tcg":
             break
-        print(f"vm: {spec.lane}: the emulator ran a stale int3, once more", file=sys.stderr)
+        if EMULATOR_RACE.search(run.console):
+            why = "the emulator ran a stale int3"
+        elif run.stopped == "boot":
+            why = f"no boot within {BOOT_TIME} s"
+        else:
+            break
+        print(f"vm: {spec.lane}: {why}, once more", file=sys.stderr)
     return run
 
 
