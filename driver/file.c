@@ -93,7 +93,8 @@ static loff_t mmapdev_llseek(struct file *file, loff_t offset, int whence)
 		offset = mmapdev_buffer_seek(dev, offset, whence);
 		if (offset < 0)
 			return offset;
-		whence = SEEK_SET;
+		/* It lay within the size, which may be another by now. */
+		return vfs_setpos(file, offset, dev->config.max_size);
 	}
 
 	return fixed_size_llseek(file, offset, whence, size);
