@@ -100,6 +100,24 @@ class Ktap:
                 if result == "skip" and not any(re.search(a, name) for a in allowed)]
 
 
+def failures(output):
+    """Of a report, the lines that tell of failed tests: the results, what a selftest
+    says before its own, and the comments with which tests/run explains one."""
+    lines, before, failed = [], [], False
+    for line in output.splitlines():
+        if line.startswith(("ok ", "not ok ")):
+            failed = line.startswith("not ok ")
+            if failed:
+                lines += before + [line]
+            before = []
+        elif failed and line.startswith("#") and not line.startswith("#  RUN "):
+            lines.append(line)
+        else:
+            failed = False
+            before.append(line)
+    return lines
+
+
 def verdict(run, ktap=False, allow_skip=()):
     """(name, reason): the first of VERDICTS, worst first, that the run shows."""
     if run.qemu_error:

@@ -22,7 +22,7 @@ import threading
 import time
 
 import initramfs
-from verdict import CLEAN_EXIT, VERDICTS, Ktap, Run, verdict  # noqa: F401
+from verdict import CLEAN_EXIT, VERDICTS, Ktap, Run, failures, verdict  # noqa: F401
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
