@@ -39,7 +39,7 @@ struct mmapdev_ahead {
 	char apart[128]; /* from the line that the caller stores to */
 
 	/* Atomic. */
-	uint32_t asleep; /* a futex: 1 while the helper sleeps */
+	uint32_t quiet; /* a futex: 1 from each look on, until it is woken */
 	uint32_t stop;
 	uint64_t woken; /* microseconds: when the caller last did that */
 	uint64_t window, done, late;
@@ -194,21 +194,17 @@ static uint64_t next_wake(const struct mmapdev_ahead *a, uint64_t at)
 
 /*
  * Returns how often in a row the caller was seen to rest, of which @rested were
- * before. From the first time on each of its moves comes to mmapdev_ahead_wake;
- * the two exchanges are ordered, so it is seen here or finds us asleep.
+ * before. From the first time on each of its moves comes to mmapdev_ahead_wake.
  */
 static unsigned int sleep_on(struct mmapdev_ahead *a, unsigned int rested)
 {
 	uint64_t at = a->looked, woken;
-	int ret = 0;
+	int ret;
 
 	store(&a->head.wake, rested ? 0 : next_wake(a, at));
-	__atomic_exchange_n(&a->asleep, 1, __ATOMIC_ACQ_REL);
-	if (!__atomic_load_n(&a->stop, __ATOMIC_RELAXED) &&
-	    (!rested || load(&a->head.at) == at))
-		ret = mmapdev_futex_wait(&a->asleep, 1, rested < 2 ? TICK : -1);
+	ret = mmapdev_futex_wait(&a->quiet, 1, rested < 2 ? TICK : -1);
 
-	if (__atomic_exchange_n(&a->asleep, 0, __ATOMIC_ACQ_REL)) {
+	if (__atomic_load_n(&a->quiet, __ATOMIC_ACQUIRE)) {
 		if (ret && load(&a->head.at) == at)
 			return rested + 1;
 	} else {
@@ -219,14 +215,25 @@ static unsigned int sleep_on(struct mmapdev_ahead *a, unsigned int rested)
 	return 0;
 }
 
+/*
+ * Before a look: what comes to mmapdev_ahead_wake before this is seen by it, and
+ * what comes later keeps the helper from falling asleep.
+ */
+static bool goes_on(struct mmapdev_ahead *a)
+{
+	__atomic_exchange_n(&a->quiet, 1, __ATOMIC_ACQ_REL);
+	return !a->error && !__atomic_load_n(&a->stop, __ATOMIC_RELAXED);
+}
+
 static void *help(void *arg)
 {
 	struct mmapdev_ahead *a = arg;
 	unsigned int rested = 0;
 
-	while (!a->error && !__atomic_load_n(&a->stop, __ATOMIC_RELAXED)) {
+	while (goes_on(a)) {
 		look(a);
 		if (a->front < a->target) {
+			store(&a->head.wake, NEVER);
 			a->error = put_batch(a);
 			rested = 0;
 		} else {
@@ -318,8 +325,8 @@ void mmapdev_ahead_wake(struct mmapdev_ahead *ahead)
 		return;
 
 	store(&ahead->woken, microseconds());
-	if (__atomic_exchange_n(&ahead->asleep, 0, __ATOMIC_ACQ_REL))
-		mmapdev_futex_wake(&ahead->asleep, 1);
+	if (__atomic_exchange_n(&ahead->quiet, 0, __ATOMIC_ACQ_REL))
+		mmapdev_futex_wake(&ahead->quiet, 1);
 }
 
 int mmapdev_ahead_stop(struct mmapdev_ahead *ahead)
