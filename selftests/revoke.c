@@ -472,7 +472,7 @@ TEST_F(revoke, the_module_unloads_after_the_last_close)
 	EXPECT_EQ(-EAGAIN, module_unload());
 	EXPECT_EQ(SIGBUS, fault_of_read(data).sig);
 	ASSERT_EQ(0, munmap(data, self->span));
-	while (module_unload() == -EAGAIN && tries++ < 100)
+	while (module_unload() == -EAGAIN && tries++ < 2000)
 		usleep(10000);
 	EXPECT_EQ(-1, access(CONFIG, F_OK));
 	EXPECT_EQ(0, module_reload(NULL));

@@ -379,6 +379,7 @@ TEST_F(window, what_a_pipe_holds_outlives_the_cut)
 struct disk_io {
 	unsigned char *data;
 	int *stop;
+	int *done; /* reads and writes so far */
 };
 
 /* Pages that the disk reads or writes while they are cut, or there are none. */
@@ -386,7 +387,7 @@ static int do_disk_io(void *arg)
 {
 	struct disk_io *io = arg;
 	int disk = open(DISK, O_RDWR | O_DIRECT | O_CLOEXEC);
-	unsigned int i;
+	int i;
 
 	if (!holds(disk >= 0))
 		return 1;
@@ -397,8 +398,9 @@ static int do_disk_io(void *arg)
 		if (!holds(n >= 0 || errno == EFAULT) ||
 		    !holds(n % 512 == 0 || n < 0))
 			return 1;
+		__atomic_store_n(io->done, i + 1, __ATOMIC_RELAXED);
 	}
-	return !holds(i > 1);
+	return 0;
 }
 
 TEST_F_TIMEOUT(window, direct_io_goes_on_while_its_pages_are_cut, 60)
@@ -412,8 +414,10 @@ TEST_F_TIMEOUT(window, direct_io_goes_on_while_its_pages_are_cut, 60)
 
 	ASSERT_NE(NULL, io.data);
 	ASSERT_NE(NULL, io.stop);
+	io.done = io.stop + 1;
 	pid = child_start(do_disk_io, &io);
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < 100 || __atomic_load_n(io.done, __ATOMIC_RELAXED) < 2;
+	     i++) {
 		ASSERT_EQ(0, device_resize(self->fd, i % 3 * PAGE));
 		ASSERT_EQ(0, device_resize(self->fd, BASE));
 		if (i % 2)

@@ -62,6 +62,41 @@ static long faults_of(void (*touch)(volatile char *, size_t, size_t),
 	return faults() - before;
 }
 
+/* Lets others run, and is false when what is waited for has not come for long. */
+static bool waits_since(uint64_t begun)
+{
+	sched_yield();
+	return milliseconds() - begun < 60000;
+}
+
+/* Of a range, the pages that are not in place, as /proc tells. */
+static long absent(struct mmapdev_map *map, uint64_t offset, uint64_t length)
+{
+	uint64_t first = (uintptr_t)mmapdev_map_addr(map) + offset, entry, i;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	long count = 0;
+
+	for (i = first / page_size(); i < (first + length) / page_size(); i++) {
+		need(pread(fd, &entry, 8, i * 8) == 8 ? 0 : -EIO, "pagemap");
+		count += !(entry >> 63);
+	}
+	close(fd);
+	return count;
+}
+
+/*
+ * Pages that a disk is written from are written to by a fault once more,
+ * whenever the system sees fit to write them: of a file that is no proof.
+ */
+static long faults_of_writer(struct object *o, struct mmapdev_map *map,
+			     uint64_t offset, uint64_t length)
+{
+	long pages = absent(map, offset, length);
+	long count = faults_of(write_pages, map, offset, length);
+
+	return strcmp(o->name, "file") ? count : pages;
+}
+
 static struct mmapdev_ahead_stats stats_of(struct mmapdev_ahead *a)
 {
 	struct mmapdev_ahead_stats stats = { .sz = sizeof(stats) };
@@ -73,8 +108,10 @@ static struct mmapdev_ahead_stats stats_of(struct mmapdev_ahead *a)
 /* The helper has nothing more to do then, where @done is all that is asked. */
 static uint64_t wait_for(struct mmapdev_ahead *a, uint64_t done)
 {
-	while (stats_of(a).done < done)
-		sched_yield();
+	uint64_t begun = milliseconds();
+
+	while (stats_of(a).done < done && waits_since(begun))
+		;
 	return stats_of(a).done;
 }
 
@@ -111,14 +148,13 @@ static struct mmapdev_map *map_it(struct mmapdev *dev, uint32_t flags,
 static bool wants_to_be_told_at(struct mmapdev_ahead *a, uint64_t offset)
 {
 	struct mmapdev_ahead_head *head = (void *)a;
-	int i;
+	uint64_t begun = milliseconds();
 
-	for (i = 0; i < 100000; i++) {
+	do {
 		if (__atomic_load_n(&head->wake, __ATOMIC_RELAXED) == offset)
 			return true;
 		mmapdev_ahead_wake(a);
-		sched_yield();
-	}
+	} while (waits_since(begun));
 	return false;
 }
 
@@ -134,7 +170,7 @@ static void test_writer(struct object *o)
 	   o->name);
 	is(wrap_last(W_MADVISE).flags, MADV_POPULATE_WRITE,
 	   "for writing (%s)", o->name);
-	is(faults_of(write_pages, map, 0, WINDOW), 0,
+	is(faults_of_writer(o, map, 0, WINDOW), 0,
 	   "and written to without a fault (%s)", o->name);
 	ok(wants_to_be_told_at(a, WINDOW / 2),
 	   "it is told when half of it is used up (%s)", o->name);
@@ -144,7 +180,7 @@ static void test_writer(struct object *o)
 	mmapdev_ahead_at(a, WINDOW / 2);
 	is(wait_for(a, WINDOW + WINDOW / 2), WINDOW + WINDOW / 2,
 	   "and half is added (%s)", o->name);
-	is(faults_of(write_pages, map, WINDOW, WINDOW / 2), 0,
+	is(faults_of_writer(o, map, WINDOW, WINDOW / 2), 0,
 	   "which does not fault either (%s)", o->name);
 	is(stats_of(a).late, 0, "the caller was never there first (%s)",
 	   o->name);
@@ -224,13 +260,13 @@ static void test_jumps(struct object *o)
 	mmapdev_ahead_at(a, 4 * MIB);
 	is(wait_for(a, 2 * WINDOW), 2 * WINDOW, "a jump ahead is followed (%s)",
 	   o->name);
-	is(faults_of(write_pages, map, 4 * MIB, WINDOW), 0,
+	is(faults_of_writer(o, map, 4 * MIB, WINDOW), 0,
 	   "a window from there on does not fault (%s)", o->name);
 	is(stats_of(a).late, 1, "the caller was there first (%s)", o->name);
 	mmapdev_ahead_at(a, 2 * MIB);
 	is(wait_for(a, 3 * WINDOW), 3 * WINDOW, "a step back too (%s)",
 	   o->name);
-	is(faults_of(write_pages, map, 2 * MIB, WINDOW), 0,
+	is(faults_of_writer(o, map, 2 * MIB, WINDOW), 0,
 	   "that does not fault either (%s)", o->name);
 
 	/* Whether or not it sleeps for good by then. */
@@ -265,15 +301,16 @@ static void test_grows(struct object *o)
 	mmapdev_ahead_wake(a);
 	is(wait_for(a, 2 * MIB), 2 * MIB, "and more when it grows (%s)",
 	   o->name);
-	is(faults_of(write_pages, map, 0, 2 * MIB), 0,
+	is(faults_of_writer(o, map, 0, 2 * MIB), 0,
 	   "all of which does not fault (%s)", o->name);
-	need(mmapdev_map_cut(map, MIB), "cut");
-	ok(wants_to_be_told_at(a, MIB / 2), "it is told of a cut (%s)",
+	/* Half of a size that it did not have before. */
+	need(mmapdev_map_cut(map, MIB / 2), "cut");
+	ok(wants_to_be_told_at(a, MIB / 4), "it is told of a cut (%s)",
 	   o->name);
 	need(mmapdev_map_grow(map, 2 * MIB), "grow");
 	mmapdev_ahead_wake(a);
-	is(wait_for(a, 3 * MIB), 3 * MIB, "and does again what was cut (%s)",
-	   o->name);
+	is(wait_for(a, 3 * MIB + MIB / 2), 3 * MIB + MIB / 2,
+	   "and does again what was cut (%s)", o->name);
 	is(mmapdev_ahead_stop(a), 0, "it went well (%s)", o->name);
 	mmapdev_unmap(map);
 	need(mmapdev_resize(o->dev, 0), "resize");
@@ -285,6 +322,7 @@ static void test_truncated(struct object *o)
 	struct mmapdev_map *map = map_it(o->dev, 0, 0, 0);
 	struct mmapdev_ahead *a;
 	char *mem = mmapdev_map_addr(map);
+	uint64_t begun;
 	int calls;
 
 	wrap_reset();
@@ -293,8 +331,9 @@ static void test_truncated(struct object *o)
 	need(mmapdev_resize(o->dev, MIB), "resize");
 	calls = wrap_calls(W_MADVISE);
 	mmapdev_ahead_at(a, 2 * MIB);
-	while (wrap_calls(W_MADVISE) == calls)
-		sched_yield();
+	begun = milliseconds();
+	while (wrap_calls(W_MADVISE) == calls && waits_since(begun))
+		;
 	is(mmapdev_ahead_stop(a), -EFAULT,
 	   "beyond an end that came nearer: EFAULT (%s)", o->name);
 	mem[0] = 1;
@@ -323,14 +362,16 @@ static void test_errors(struct object *o)
 	volatile char *mem = mmapdev_map_addr(map);
 	struct mmapdev_ahead *a;
 	unsigned int i;
+	uint64_t begun;
 
 	for (i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
 		wrap_reset();
 		injected = errors[i];
 		wrap_before(fail_second);
 		a = start(map, WINDOW, 0);
-		while (wrap_calls(W_MADVISE) < 2)
-			sched_yield();
+		begun = milliseconds();
+		while (wrap_calls(W_MADVISE) < 2 && waits_since(begun))
+			;
 		mmapdev_ahead_at(a, WINDOW);
 		mem[WINDOW] = 1;
 		is(stats_of(a).done, 0, "the helper ends (%s, %d)", o->name,
@@ -342,41 +383,77 @@ static void test_errors(struct object *o)
 	mmapdev_unmap(map);
 }
 
-static int tasks(const char *blocked)
+/* Those that there are, and one that was joined is for a moment yet. */
+static pid_t known[64];
+static size_t known_count;
+
+static bool is_known(pid_t tid)
 {
-	char path[300], line[300];
+	size_t i;
+
+	for (i = 0; i < known_count && known[i] != tid; i++)
+		;
+	return i < known_count;
+}
+
+/* Calls @what with each thread of this process, and adds up its answers. */
+static int each_thread(int (*what)(pid_t tid))
+{
+	DIR *dir = opendir("/proc/self/task");
 	struct dirent *entry;
 	int count = 0;
-	DIR *dir;
-	FILE *f;
 
-	dir = opendir("/proc/self/task");
-	while (dir && (entry = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/self/task/%s/status",
-			 entry->d_name);
-		f = fopen(path, "r");
-		while (f && fgets(line, sizeof(line), f))
-			count += !strncmp(line, blocked, strlen(blocked));
-		if (f)
-			fclose(f);
-	}
+	need(dir ? 0 : -errno, "/proc/self/task");
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			count += what(atoi(entry->d_name));
 	closedir(dir);
 	return count;
 }
 
-static int thread_count(void)
+static int know(pid_t tid)
 {
-	return tasks("SigBlk:");
+	if (known_count < sizeof(known) / sizeof(*known))
+		known[known_count++] = tid;
+	return 1;
 }
 
-/* A thread that was joined is still listed for a moment. */
-static int threads_left(int before)
+static void know_threads(void)
 {
-	int i;
+	known_count = 0;
+	each_thread(know);
+}
 
-	for (i = 0; i < 10000 && thread_count() != before; i++)
-		sched_yield();
-	return thread_count() - before;
+static int is_new(pid_t tid)
+{
+	return !is_known(tid);
+}
+
+/* How many there are that are not known, when they are @wanted or never. */
+static int new_threads(int wanted)
+{
+	uint64_t begun = milliseconds();
+
+	while (each_thread(is_new) != wanted && waits_since(begun))
+		;
+	return each_thread(is_new);
+}
+
+/* All but SIGKILL, SIGSTOP, and two that are libc's own. */
+static int is_new_and_blocks_all(pid_t tid)
+{
+	const char *all = "SigBlk:\tfffffffe7ffbfeff";
+	char path[64], line[300];
+	int found = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
+	f = is_known(tid) ? NULL : fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		found |= !strncmp(line, all, strlen(all));
+	if (f)
+		fclose(f);
+	return found;
 }
 
 static void test_refused(struct object *o)
@@ -388,8 +465,8 @@ static void test_refused(struct object *o)
 	struct mmapdev_ahead_stats stats = { .sz = sizeof(stats) };
 	struct mmapdev_map *map = map_it(o->dev, 0, 0, 0);
 	struct mmapdev_ahead *a = NULL;
-	int threads = thread_count();
 
+	know_threads();
 	is(mmapdev_ahead_start(NULL, NULL, &a), -EINVAL, "no map");
 	is(mmapdev_ahead_start(map, NULL, NULL), -EINVAL, "nowhere to store");
 	o2.opts.flags = 2;
@@ -413,7 +490,7 @@ static void test_refused(struct object *o)
 	is(mmapdev_ahead_start(map, NULL, &a), -EAGAIN, "no thread");
 	wrap_fail(W_MADVISE, 1, EINVAL);
 	is(mmapdev_ahead_start(map, NULL, &a), -EOPNOTSUPP, "an old kernel");
-	ok(!a && !threads_left(threads), "no thread is left");
+	ok(!a && !new_threads(0), "no thread is left");
 
 	a = start(map, 1, 0);
 	is(stats_of(a).window, page_size(), "a window is whole pages");
@@ -423,26 +500,26 @@ static void test_refused(struct object *o)
 	mmapdev_ahead_stop(a);
 
 	need(mmapdev_ahead_start(map, NULL, &a), "start");
-	is(threads_left(threads + 1), 0, "there is one, with the next call");
+	is(new_threads(1), 1, "there is one, with the next call");
 	is(mmapdev_ahead_get_stats(a, NULL), -EINVAL, "figures to nowhere");
 	stats.sz = 8;
 	is(mmapdev_ahead_get_stats(a, &stats), -EINVAL, "figures too short");
 	is(mmapdev_ahead_stop(a), 0, "it stops");
-	is(threads_left(threads), 0, "and none again");
+	is(new_threads(0), 0, "and none again");
 	mmapdev_unmap(map);
 }
 
 static void test_signals(struct object *o)
 {
-	/* All but SIGKILL, SIGSTOP, and two that are libc's own. */
-	const char *all = "SigBlk:\tfffffffe7ffbfeff";
 	struct mmapdev_map *map = map_it(o->dev, 0, 0, 0);
-	int before = tasks(all);
-	struct mmapdev_ahead *a = start(map, 0, 0);
+	struct mmapdev_ahead *a;
 	sigset_t mask;
 
+	know_threads();
+	a = start(map, 0, 0);
 	wait_for(a, 1);
-	is(tasks(all), before + 1, "the helper takes no signal of the program's");
+	is(each_thread(is_new_and_blocks_all), 1,
+	   "the helper takes no signal of the program's");
 	pthread_sigmask(SIG_BLOCK, NULL, &mask);
 	is(sigismember(&mask, SIGUSR1), 0, "which goes on to take them");
 	mmapdev_ahead_stop(a);
@@ -484,9 +561,10 @@ static void test_fast(struct object *o)
 static void test_stop(struct object *o)
 {
 	struct mmapdev_map *map = map_it(o->dev, 0, 0, 0);
-	int i, wrong = 0, threads = thread_count();
 	struct mmapdev_ahead *a;
+	int i, wrong = 0;
 
+	know_threads();
 	for (i = 0; i < 72; i++) {
 		a = start(map, i % 3 * 64 * KIB, i % 2);
 		if (i % 4 == 1)
@@ -496,7 +574,7 @@ static void test_stop(struct object *o)
 		wrong += !!mmapdev_ahead_stop(a);
 	}
 	is(wrong, 0, "it stops at any time (%s)", o->name);
-	is(threads_left(threads), 0, "and leaves no thread (%s)", o->name);
+	is(new_threads(0), 0, "and leaves no thread (%s)", o->name);
 	mmapdev_unmap(map);
 }
 

@@ -268,8 +268,13 @@ static void test_populate(struct object *o)
 	for (i = 0; i < pages; i++)
 		here += resident[i] & 1;
 	is(here, pages, "every page is there (%s)", o->name);
-	/* Not 0: the shadow that ASan keeps of 512 pages is 64 pages. */
-	ok(faults_of_writes(map) < 128, "512 stores do not fault (%s)", o->name);
+	/*
+	 * Not 0: the shadow that ASan keeps of 512 pages is 64 pages. And what
+	 * the system writes to a disk in between faults once more.
+	 */
+	if (strcmp(o->name, "file"))
+		ok(faults_of_writes(map) < 128, "512 stores do not fault (%s)",
+		   o->name);
 	mmapdev_unmap(map);
 
 	is(map_range(o->dev, 0, 0, MMAPDEV_MAP_POPULATE | MMAPDEV_MAP_READONLY,
