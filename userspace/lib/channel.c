@@ -12,44 +12,28 @@
  * that frees them. Senders take turns by a robust mutex, and whoever gets it
  * from a dead one finds nothing to repair, for all it could change is the tail.
  *
- * Sleep. A bell is a futex word whose lowest bit says that somebody listens.
- * The listener sets the bit, looks at the ring once more, and sleeps unless the
- * word has changed. The other side stores its position and looks at the bit; if
- * it is set it adds 1, which clears it and changes the word, and makes the one
- * system call. These stores and looks are all sequentially consistent, so that
- * of two who set a thing and look for the other's, one sees it: either the bell
- * is rung, and then the word has changed for him who does not sleep yet; or the
- * listener sees the position. If a sender is killed between the two, there is
- * the slice: nobody sleeps longer without looking.
+ * Sleep. Each side has a bell (futex.c), which the other one rings behind its
+ * position. All of that is sequentially consistent, so that either the bell is
+ * rung or the listener sees the position. If a sender is killed between the
+ * two, there is the slice: nobody sleeps longer without looking.
  *
- * Death. A peer writes into its place who it is: pid, and start time, for pids
- * come again. Whoever waits asks a pidfd once a slice: a slow or a stopped
- * peer is never taken for a dead one. Places are taken under a mutex of their
- * own, fields first and the state last; a change of hands changes the state's
+ * Death. A peer writes into its place who it is (peer.c). Whoever waits asks
+ * once a slice if it is dead. Places are taken under a mutex of their own,
+ * fields first and the state last; a change of hands changes the state's
  * generation, so that nobody acts on what he saw of the one before.
  *
  * Trust. All of this is memory that others can write to: it is read once, then
  * checked, then used.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <poll.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "private.h"
-
-#ifndef SYS_pidfd_open /* Linux 5.3; one number for all architectures */
-#define SYS_pidfd_open 434
-#endif
 
 #define OPTS_FIRST offsetofend(struct mmapdev_channel_opts, reserved)
 
@@ -91,11 +75,6 @@ _Static_assert(sizeof(struct head_page) <= 4096, "the head is one page");
 _Static_assert(__atomic_always_lock_free(sizeof(uint64_t), NULL),
 	       "a lock of the compiler's is not shared");
 
-struct watch {
-	struct place who;
-	int pidfd; /* -1: not watched */
-};
-
 struct mmapdev_channel {
 	struct head_page *shared;
 	unsigned char *ring;
@@ -105,16 +84,17 @@ struct mmapdev_channel {
 	unsigned int spin;
 	struct mmapdev_mutex *turn, *places;
 
-	struct place me;
+	struct mmapdev_peer me;
 	struct place *mine;
-	uint32_t before; /* state of the receiver when we came */
+	uint32_t state;	 /* of it, as we left it */
+	uint32_t before; /* that of the receiver when we came */
 	bool receiving; /* atomic */
 	/* Position of the other side, as of late: of receive, or in turn. */
 	uint64_t seen;
 
 	pthread_mutex_t lock; /* of all that follows */
 	int64_t next_look;    /* at the peers, a deadline */
-	struct watch watch[SENDERS];
+	struct mmapdev_peer_watch watch[SENDERS];
 	pthread_cond_t rearmed;
 	pthread_t helper;
 	int event; /* atomic; -1: there is no helper */
@@ -140,114 +120,9 @@ static int left(struct wait *wait)
 	return wait->timeout > 0 ? mmapdev_left(wait->deadline) : wait->timeout;
 }
 
-/* Returns what the bell shows until it is rung. */
-static uint32_t bell_listen(uint32_t *bell)
-{
-	return __atomic_or_fetch(bell, 1, __ATOMIC_SEQ_CST);
-}
-
-/* If this fails, or a kill cuts it short, the listener looks a slice later. */
-static void bell_ring(uint32_t *bell)
-{
-	uint32_t value = __atomic_load_n(bell, __ATOMIC_SEQ_CST);
-
-	if (value & 1 &&
-	    __atomic_compare_exchange_n(bell, &value, value + 1, false,
-					__ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-		mmapdev_futex_wake(bell, INT32_MAX);
-}
-
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
-/* The text of a file in /proc: its length, or -errno. */
-static int proc_read(const char *path, char *text, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = pread(fd, text, size - 1, 0);
-	if (n < 0)
-		n = -errno;
-	else
-		text[n] = '\0';
-	close(fd);
-	return n;
-}
-
-/* When process @pid ("self") began, and what it is called by this /proc. */
-static int proc_start(const char *pid, struct place *who)
-{
-	char path[32], text[1024], *p;
-	int field, ret;
-
-	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
-	ret = proc_read(path, text, sizeof(text));
-	if (ret < 0)
-		return ret;
-
-	who->pid = strtoul(text, NULL, 10);
-	/* The second field is a name, in which anything may be. */
-	p = strrchr(text, ')');
-	for (field = 2; p && field < 22; field++)
-		p = strchr(p + 1, ' ');
-	if (!p)
-		return -EIO;
-	who->start = strtoull(p, NULL, 10);
-	return 0;
-}
-
-/* The namespace of which @path tells; 0 where the kernel has no such. */
-static int space_of(const char *path, uint32_t *space)
-{
-	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	int ret;
-
-	*space = 0;
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	ret = fstat(fd, &st) ? -errno : 0;
-	close(fd);
-	if (!ret)
-		*space = st.st_ino;
-	return ret;
-}
-
-static int identify(struct place *me)
-{
-	uint32_t pids, times;
-	int ret;
-
-	ret = proc_start("self", me);
-	if (!ret)
-		ret = space_of("/proc/thread-self/ns/pid", &pids);
-	if (!ret)
-		ret = space_of("/proc/thread-self/ns/time", &times);
-	if (ret)
-		return ret;
-	me->space = (uint64_t)times << 32 | pids;
-	/* A /proc of other pids than ours would tell of others than peers. */
-	return me->pid == (uint32_t)getpid() ? 0 : -EXDEV;
-}
-
 static unsigned int state_of(const struct place *who)
 {
 	return who->state & 3;
-}
-
-static bool same(const struct place *a, const struct place *b)
-{
-	return a->state == b->state && a->pid == b->pid &&
-	       a->start == b->start && a->space == b->space;
 }
 
 /* @who is nobody's while the place changes hands. */
@@ -267,74 +142,28 @@ static int look(const struct place *place, struct place *who)
 	return 0;
 }
 
-static void unwatch(struct watch *watch)
+static struct mmapdev_peer peer_of(const struct place *who)
 {
-	if (watch->pidfd >= 0)
-		close(watch->pidfd);
-	watch->pidfd = -1;
+	return (struct mmapdev_peer){
+		.pid = who->pid,
+		.start = who->start,
+		.space = who->space,
+	};
 }
 
-/* /proc may hide others (hidepid). Only the pidfd knows if they are gone. */
-static bool is_hidden(int err)
-{
-	return err == ENOENT || err == ESRCH || err == EPERM;
-}
-
-/* 0, 1 if it is gone already, or -errno. */
-static int watch_begin(struct watch *watch, const struct place *who)
-{
-	int fd = syscall(SYS_pidfd_open, who->pid, 0);
-	struct place found = *who;
-	char pid[16];
-	int ret;
-
-	if (fd < 0)
-		return errno == ESRCH ? 1 : -errno;
-
-	/* If the pid is his now, it was so when the pidfd was made. */
-	snprintf(pid, sizeof(pid), "%" PRIu32, who->pid);
-	ret = proc_start(pid, &found);
-	if (ret && is_hidden(-ret))
-		ret = 0;
-	else if (!ret)
-		ret = found.start != who->start;
-	if (ret) {
-		close(fd);
-		return ret;
-	}
-	watch->who = *who;
-	watch->pidfd = fd;
-	return 0;
-}
-
-/* 1: dead, 0: alive as far as can be known from here, or -errno. */
-static int dead(struct mmapdev_channel *ch, struct watch *watch,
+static int dead(struct mmapdev_channel *ch, struct mmapdev_peer_watch *watch,
 		const struct place *who)
 {
-	struct pollfd pfd = { .events = POLLIN };
-	int ret;
+	struct mmapdev_peer peer = peer_of(who);
 
-	if (who->space != ch->me.space)
-		return 0;
-	if (watch->pidfd < 0 || !same(&watch->who, who)) {
-		unwatch(watch);
-		ret = watch_begin(watch, who);
-		if (ret)
-			return ret;
-	}
-	pfd.fd = watch->pidfd;
-	ret = poll(&pfd, 1, 0);
-	/* Not where somebody has closed the pidfd. */
-	return ret < 0 ? -errno : ret && pfd.revents & POLLIN;
+	return mmapdev_peer_watch(watch, &peer, &ch->me);
 }
 
 static int dead_now(struct mmapdev_channel *ch, const struct place *who)
 {
-	struct watch watch = { .pidfd = -1 };
-	int ret = dead(ch, &watch, who);
+	struct mmapdev_peer peer = peer_of(who);
 
-	unwatch(&watch);
-	return ret;
+	return mmapdev_peer_dead(&peer, &ch->me);
 }
 
 /* Unless it has closed since, and then ended. */
@@ -377,7 +206,7 @@ static int look_at_sender(struct mmapdev_channel *ch, unsigned int i)
 	int ret = look(place, &who);
 
 	if (ret || state_of(&who) != OPEN) {
-		unwatch(&ch->watch[i]);
+		mmapdev_peer_unwatch(&ch->watch[i]);
 		return ret;
 	}
 	ret = dead(ch, &ch->watch[i], &who);
@@ -512,11 +341,11 @@ static int await(struct mmapdev_channel *ch, struct wait *wait)
 	int ms, ret, gone;
 
 	while (!(ret = wait->ready(ch, wait->bytes)) && spin--)
-		relax();
+		mmapdev_relax();
 
 	while (!ret) {
 		if (wait->timeout)
-			value = bell_listen(wait->bell);
+			value = mmapdev_bell_listen(wait->bell);
 		gone = peers_left(ch);
 		/* The last act of a peer may have been what is waited for. */
 		ret = wait->ready(ch, wait->bytes);
@@ -570,7 +399,7 @@ static int take_turn(struct mmapdev_channel *ch, struct wait *wait)
 	int ret;
 
 	while ((ret = lock(ch->turn, 0)) == -EAGAIN && spin--)
-		relax();
+		mmapdev_relax();
 	return ret == -EAGAIN && wait->timeout ? lock(ch->turn, left(wait)) :
 						 ret;
 }
@@ -647,7 +476,7 @@ int mmapdev_channel_send(struct mmapdev_channel *ch, const void *data,
 			return timeout ? -ETIMEDOUT : -EAGAIN;
 	}
 	if (!ret)
-		bell_ring(&ch->shared->arrived);
+		mmapdev_bell_ring(&ch->shared->arrived);
 	return ret;
 }
 
@@ -678,7 +507,7 @@ static ssize_t take(struct mmapdev_channel *ch, uint64_t head, void *data,
 			 __ATOMIC_SEQ_CST);
 	/* Who fills each gap at once had to be woken for each message. */
 	if (n - extent(length) <= ch->size / 2)
-		bell_ring(&shared->room);
+		mmapdev_bell_ring(&shared->room);
 	return length;
 }
 
@@ -827,7 +656,7 @@ static void helper_stop(struct mmapdev_channel *ch)
 	__atomic_store_n(&ch->stop, true, __ATOMIC_SEQ_CST);
 	pthread_cond_signal(&ch->rearmed);
 	pthread_mutex_unlock(&ch->lock);
-	bell_ring(&ch->shared->arrived);
+	mmapdev_bell_ring(&ch->shared->arrived);
 	pthread_join(ch->helper, NULL);
 }
 
@@ -841,8 +670,8 @@ static void settle(struct mmapdev_channel *ch, struct place *place)
 	__atomic_store_n(&place->pid, ch->me.pid, __ATOMIC_RELEASE);
 	__atomic_store_n(&place->start, ch->me.start, __ATOMIC_RELEASE);
 	__atomic_store_n(&place->space, ch->me.space, __ATOMIC_RELEASE);
-	ch->me.state = state | OPEN;
-	__atomic_store_n(&place->state, ch->me.state, __ATOMIC_SEQ_CST);
+	ch->state = state | OPEN;
+	__atomic_store_n(&place->state, ch->state, __ATOMIC_SEQ_CST);
 	ch->mine = place;
 }
 
@@ -946,14 +775,14 @@ static int join(struct mmapdev_channel *ch)
 /* The other side is told. */
 static void leave(struct mmapdev_channel *ch)
 {
-	uint32_t state = ch->me.state;
+	uint32_t state = ch->state;
 
 	if (!ch->mine)
 		return;
 	__atomic_compare_exchange_n(&ch->mine->state, &state,
 				    state - OPEN + CLOSED, false,
 				    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-	bell_ring(ch->role == MMAPDEV_CHANNEL_RECEIVER ? &ch->shared->room :
+	mmapdev_bell_ring(ch->role == MMAPDEV_CHANNEL_RECEIVER ? &ch->shared->room :
 							 &ch->shared->arrived);
 }
 
@@ -1009,7 +838,7 @@ static int enter(struct mmapdev_channel *ch, struct mmapdev_map *map,
 	const uint64_t page = sysconf(_SC_PAGESIZE);
 	int ret;
 
-	ret = identify(&ch->me);
+	ret = mmapdev_peer_self(&ch->me);
 	if (!ret)
 		ret = mmapdev_futex_probe(map, opts->offset +
 				offsetof(struct head_page, arrived));
@@ -1034,7 +863,7 @@ static void channel_free(struct mmapdev_channel *ch)
 	unsigned int i;
 
 	for (i = 0; i < SENDERS; i++)
-		unwatch(&ch->watch[i]);
+		mmapdev_peer_unwatch(&ch->watch[i]);
 	if (ch->event >= 0)
 		close(ch->event);
 	/* In the child of a fork a thread that is not there may be in them. */

@@ -3,6 +3,13 @@
  * Waiting for a word in shared memory to change: futex(2), which tells what
  * pthread_mutex_lock(3) and sem_wait(3) answer by abort(3). A mapping made of
  * page frames (VM_PFNMAP, an eager map of the device) has no futexes.
+ *
+ * A bell is a futex whose lowest bit says that somebody listens. The listener
+ * sets the bit, looks once more, and sleeps unless the word has changed. The
+ * other side stores what is looked for, and looks at the bit; if it is set it
+ * adds 1, which clears it and changes the word, and makes the one system call.
+ * Where these stores and looks are all sequentially consistent, of two who set
+ * a thing and look for the other's, one sees it.
  */
 #include <errno.h>
 #include <limits.h>
@@ -56,6 +63,22 @@ int mmapdev_futex_wake(const uint32_t *word, int count)
 	int woken = syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 
 	return woken < 0 ? -errno : woken;
+}
+
+uint32_t mmapdev_bell_listen(uint32_t *bell)
+{
+	return __atomic_or_fetch(bell, 1, __ATOMIC_SEQ_CST);
+}
+
+/* If this fails, or a kill cuts it short, nobody is woken. */
+void mmapdev_bell_ring(uint32_t *bell)
+{
+	uint32_t value = __atomic_load_n(bell, __ATOMIC_SEQ_CST);
+
+	if (value & 1 &&
+	    __atomic_compare_exchange_n(bell, &value, value + 1, false,
+					__ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		mmapdev_futex_wake(bell, INT32_MAX);
 }
 
 int mmapdev_futex_probe(struct mmapdev_map *map, uint64_t offset)

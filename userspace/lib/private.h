@@ -87,6 +87,47 @@ int mmapdev_futex_wait(const uint32_t *word, uint32_t value, int timeout);
 int mmapdev_futex_wake(const uint32_t *word, int count);
 
 /*
+ * A bell. Who is to sleep listens, looks once more at what is waited for, and
+ * then sleeps while the word is what listen returned. Who changes that rings.
+ */
+uint32_t mmapdev_bell_listen(uint32_t *bell);
+void mmapdev_bell_ring(uint32_t *bell);
+
+/* Between two looks at what another CPU is about to change. */
+static inline void mmapdev_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/* A process, as written down for others to ask if it still lives. */
+struct mmapdev_peer {
+	uint32_t pid;
+	uint64_t start; /* /proc/PID/stat, field 22 */
+	uint64_t space; /* the namespaces that pid and start belong to */
+	uint64_t boot;  /* of the system; 0: not known */
+};
+
+struct mmapdev_peer_watch {
+	struct mmapdev_peer who;
+	int pidfd; /* -1: nobody is watched */
+};
+
+/* This process: 0 or -errno; -EXDEV where /proc is of other pids than its. */
+int mmapdev_peer_self(struct mmapdev_peer *me);
+/* 1: dead, 0: alive as far as can be known from here, or -errno. */
+int mmapdev_peer_dead(const struct mmapdev_peer *who,
+		      const struct mmapdev_peer *me);
+/* The same, in one system call from the second time on. */
+int mmapdev_peer_watch(struct mmapdev_peer_watch *watch,
+		       const struct mmapdev_peer *who,
+		       const struct mmapdev_peer *me);
+void mmapdev_peer_unwatch(struct mmapdev_peer_watch *watch);
+
+/*
  * The CLOCK_MONOTONIC, in nanoseconds, at which @timeout milliseconds are over
  * (-1: never), and how many milliseconds are left until then, rounded up.
  */
