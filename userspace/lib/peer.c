@@ -148,7 +148,9 @@ static int watch_begin(struct mmapdev_peer_watch *watch,
 	int ret;
 
 	if (fd < 0)
-		return errno == ESRCH ? 1 : -errno;
+		/* EINVAL, ENOENT: the number is a thread's or a group's now. */
+		return errno == ESRCH || errno == EINVAL || errno == ENOENT ?
+			       1 : -errno;
 
 	/* If the pid is his now, it was so when the pidfd was made. */
 	snprintf(pid, sizeof(pid), "%" PRIu32, who->pid);

@@ -103,6 +103,24 @@ static void test_others(void)
 	need(mmapdev_peer_self(&me), "self");
 }
 
+/* Not all kernels say ESRCH of a pid that is a thread's or a group's now. */
+static void test_no_process(void)
+{
+	static const int errors[] = { ESRCH, EINVAL, ENOENT };
+	struct mmapdev_peer who = me;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		wrap_reset();
+		wrap_fail(W_SYSCALL, 1, errors[i]);
+		is(mmapdev_peer_dead(&me, &me), 1,
+		   "who has no pidfd is dead: %s", strerrorname_np(errors[i]));
+	}
+	wrap_reset();
+	who.pid = 0;
+	is(mmapdev_peer_dead(&who, &me), 1, "who has no pid too");
+}
+
 static int nth;
 
 static void fail_nth_open(enum wrapped call)
@@ -149,6 +167,7 @@ int main(void)
 	test_self();
 	test_death();
 	test_others();
+	test_no_process();
 	test_failures();
 	return done();
 }
