@@ -332,6 +332,39 @@ int mmapdev_buffer_sum(struct mmapdev *dev, loff_t pos, u64 length, u32 *sum)
 }
 
 /**
+ * mmapdev_buffer_exchange - the kernel replaces 4 bytes, if they are as expected
+ * @dev: the device
+ * @pos: first of them, a multiple of 4
+ * @expect: what they must be
+ * @value: what they become
+ *
+ * One atomic step to all who have the page. Takes no memory: a hole stays one,
+ * and beyond the size nothing is done.
+ */
+void mmapdev_buffer_exchange(struct mmapdev *dev, loff_t pos, u32 expect,
+			     u32 value)
+{
+	struct folio *folio;
+	u32 *at;
+
+	folio = __filemap_get_folio(dev->buffer->i_mapping, pos >> PAGE_SHIFT,
+				    FGP_LOCK, 0);
+	if (IS_ERR_OR_NULL(folio))
+		return;
+
+	if (pos < mmapdev_size(dev)) {
+		flush_dcache_folio(folio);
+		at = kmap_local_folio(folio, offset_in_folio(folio, pos));
+		if (cmpxchg(at, expect, value) == expect)
+			folio_mark_dirty(folio);
+		kunmap_local(at);
+		flush_dcache_folio(folio);
+	}
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
+/**
  * mmapdev_buffer_seek - find data, or a hole
  * @dev: the device
  * @pos: where to begin

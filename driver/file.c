@@ -36,6 +36,7 @@ static int mmapdev_open(struct inode *inode, struct file *file)
 	mfile->mode = dev->config.mode;
 	atomic64_set(&mfile->seen, atomic64_read(&dev->commit_seq));
 	INIT_LIST_HEAD(&mfile->listener);
+	mmapdev_wills_init(mfile);
 	file->private_data = mfile;
 	/* Every node that leads here shares the one address space. */
 	file->f_mapping = dev->buffer->i_mapping;
@@ -68,6 +69,7 @@ static int mmapdev_release(struct inode *inode, struct file *file)
 
 	if (eventfd)
 		eventfd_ctx_put(eventfd);
+	mmapdev_wills_do(mfile);
 	mmapdev_put(mfile->dev);
 	kfree(mfile);
 
@@ -513,6 +515,46 @@ static int ioc_eventfd(struct mmapdev_file *mfile, void __user *uarg)
 	return ioc_put(&arg, sizeof(arg), uarg);
 }
 
+/* A will beyond the size can be cancelled: the size may have been another. */
+static int will_change(struct mmapdev_file *mfile,
+		       const struct mmapdev_ioc_will *arg)
+{
+	int ret;
+
+	if (!IS_ALIGNED(arg->offset, sizeof(u32)))
+		return -EINVAL;
+
+	if (arg->flags & MMAPDEV_IOC_WILL_CANCEL)
+		return arg->expect || arg->value ? -EINVAL :
+		       mmapdev_will_cancel(mfile, arg->offset);
+
+	ret = ioc_range(mfile->dev, arg->offset, sizeof(u32));
+	if (ret)
+		return ret;
+
+	return mmapdev_will(mfile, arg->offset, arg->expect, arg->value);
+}
+
+static int ioc_will(struct file *file, void __user *uarg)
+{
+	struct mmapdev_ioc_will arg;
+	int ret;
+
+	ret = ioc_get(&arg, sizeof(arg),
+		      offsetofend(struct mmapdev_ioc_will, value),
+		      MMAPDEV_IOC_WILL_CANCEL, uarg);
+	if (ret)
+		return ret;
+	if (!(file->f_mode & FMODE_WRITE))
+		return -EBADF;
+
+	ret = will_change(file->private_data, &arg);
+	if (ret)
+		return ret;
+
+	return ioc_put(&arg, sizeof(arg), uarg);
+}
+
 static int ioc_do(struct file *file, unsigned int cmd, void __user *uarg)
 {
 	switch (cmd) {
@@ -532,6 +574,8 @@ static int ioc_do(struct file *file, unsigned int cmd, void __user *uarg)
 		return ioc_dirty(file, uarg);
 	case MMAPDEV_IOC_EVENTFD:
 		return ioc_eventfd(file->private_data, uarg);
+	case MMAPDEV_IOC_WILL:
+		return ioc_will(file, uarg);
 	default:
 		return -ENOTTY;
 	}

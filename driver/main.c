@@ -595,5 +595,5 @@ module_exit(mmapdev_exit);
 
 MODULE_DESCRIPTION("A kernel buffer that programs map");
 MODULE_AUTHOR("The mmapdev authors");
-MODULE_VERSION("1.2.0");
+MODULE_VERSION("1.3.0");
 MODULE_LICENSE("GPL");

@@ -20,7 +20,7 @@
  *
  * A page fault and ->mmap hold a mmap_lock and take those from invalidate_lock
  * on. No lock that a page fault takes is held while a caller's memory is touched
- * with faults enabled.
+ * with faults enabled. An open file's wills_lock is held alone.
  */
 #ifndef MMAPDEV_H
 #define MMAPDEV_H
@@ -129,6 +129,9 @@ struct eventfd_ctx;
  * @seen: the commit sequence number that it was last told
  * @listener: in @dev->listeners, under @dev->listeners_lock
  * @eventfd: told at every commit, or NULL, under @dev->listeners_lock
+ * @wills_lock: protects @wills and @nr_wills
+ * @wills: what is done when it goes, in order, see will.c
+ * @nr_wills: how many there are
  */
 struct mmapdev_file {
 	struct mmapdev *dev;
@@ -136,6 +139,9 @@ struct mmapdev_file {
 	atomic64_t seen;
 	struct list_head listener;
 	struct eventfd_ctx *eventfd;
+	struct mutex wills_lock;	/* wills, nr_wills */
+	struct list_head wills;
+	unsigned int nr_wills;
 };
 
 static inline loff_t mmapdev_size(const struct mmapdev *dev)
@@ -197,6 +203,8 @@ struct folio *mmapdev_folio_find(struct mmapdev *dev, pgoff_t index);
 int mmapdev_buffer_fill(struct mmapdev *dev, loff_t pos, u64 length,
 			u64 pattern);
 int mmapdev_buffer_sum(struct mmapdev *dev, loff_t pos, u64 length, u32 *sum);
+void mmapdev_buffer_exchange(struct mmapdev *dev, loff_t pos, u32 expect,
+			     u32 value);
 loff_t mmapdev_buffer_seek(struct mmapdev *dev, loff_t pos, int whence);
 int mmapdev_buffer_resize(struct mmapdev *dev, loff_t size, bool grow);
 int mmapdev_buffer_punch(struct mmapdev *dev, loff_t pos, u64 length);
@@ -216,6 +224,12 @@ bool mmapdev_eager_writable(struct mmapdev *dev, struct folio *folio);
 void mmapdev_eager_settle(struct mmapdev *dev, pgoff_t first, pgoff_t last);
 bool mmapdev_eager_zap(struct mmapdev *dev, pgoff_t first, pgoff_t last,
 		       bool even_cows);
+
+/* will.c */
+void mmapdev_wills_init(struct mmapdev_file *mfile);
+int mmapdev_will(struct mmapdev_file *mfile, u64 offset, u32 expect, u32 value);
+int mmapdev_will_cancel(struct mmapdev_file *mfile, u64 offset);
+void mmapdev_wills_do(struct mmapdev_file *mfile);
 
 /* file.c */
 extern const struct file_operations mmapdev_fops;

@@ -66,6 +66,12 @@ static_assert(AT(eventfd, argsz) == 0, "eventfd");
 static_assert(AT(eventfd, flags) == 4, "eventfd");
 static_assert(AT(eventfd, fd) == 8, "eventfd");
 static_assert(sizeof(struct mmapdev_ioc_eventfd) == 12, "eventfd");
+static_assert(AT(will, argsz) == 0, "will");
+static_assert(AT(will, flags) == 4, "will");
+static_assert(AT(will, offset) == 8, "will");
+static_assert(AT(will, expect) == 16, "will");
+static_assert(AT(will, value) == 20, "will");
+static_assert(sizeof(struct mmapdev_ioc_will) == 24, "will");
 
 static_assert(MMAPDEV_IOC_INFO == 0xbc00, "number of INFO");
 static_assert(MMAPDEV_IOC_SET_MODE == 0xbc01, "number of SET_MODE");
@@ -76,6 +82,9 @@ static_assert(MMAPDEV_IOC_RESIZE_GROW == 1, "flag of RESIZE");
 static_assert(MMAPDEV_IOC_PUNCH == 0xbc05, "number of PUNCH");
 static_assert(MMAPDEV_IOC_DIRTY == 0xbc06, "number of DIRTY");
 static_assert(MMAPDEV_IOC_EVENTFD == 0xbc07, "number of EVENTFD");
+static_assert(MMAPDEV_IOC_WILL == 0xbc08, "number of WILL");
+static_assert(MMAPDEV_IOC_WILL_CANCEL == 1, "flag of WILL");
+static_assert(MMAPDEV_IOC_WILLS == 64, "most of WILL");
 
 static_assert(MMAPDEV_IOC_DEMAND == 0, "mode");
 static_assert(MMAPDEV_IOC_EAGER == 1, "mode");
@@ -101,6 +110,8 @@ static const struct command {
 	{ MMAPDEV_IOC_DIRTY, 40, sizeof(struct mmapdev_ioc_dirty),
 	  MMAPDEV_IOC_DIRTY_CLEAR },
 	{ MMAPDEV_IOC_EVENTFD, 12, sizeof(struct mmapdev_ioc_eventfd), 0 },
+	{ MMAPDEV_IOC_WILL, 24, sizeof(struct mmapdev_ioc_will),
+	  MMAPDEV_IOC_WILL_CANCEL },
 };
 
 #define COMMANDS	ARRAY_SIZE(commands)
@@ -271,7 +282,8 @@ TEST_F(abi, an_unknown_command_is_enotty)
 		_IOW(MMAPDEV_IOC_TYPE, 0x01, struct mmapdev_ioc_set_mode),
 		_IOW(MMAPDEV_IOC_TYPE, 0x04, struct mmapdev_ioc_resize),
 		_IOWR(MMAPDEV_IOC_TYPE, 0x06, struct mmapdev_ioc_dirty),
-		_IO(MMAPDEV_IOC_TYPE, 0x08),
+		_IOW(MMAPDEV_IOC_TYPE, 0x08, struct mmapdev_ioc_will),
+		_IO(MMAPDEV_IOC_TYPE, 0x09),
 	};
 	size_t i;
 

@@ -241,4 +241,44 @@ struct mmapdev_ioc_eventfd {
 
 #define MMAPDEV_IOC_EVENTFD	_IO(MMAPDEV_IOC_TYPE, 0x07)
 
+/* Take the will for this offset back. */
+#define MMAPDEV_IOC_WILL_CANCEL	0x1
+
+/* The most wills that an open file has. */
+#define MMAPDEV_IOC_WILLS	64
+
+/**
+ * struct mmapdev_ioc_will - argument of MMAPDEV_IOC_WILL
+ * @argsz: size of this struct
+ * @flags: 0 or MMAPDEV_IOC_WILL_CANCEL
+ * @offset: first of 4 bytes of the buffer, a multiple of 4 (else EINVAL)
+ * @expect: what they must be; to cancel, 0 (else EINVAL)
+ * @value: what they become; to cancel, 0 (else EINVAL)
+ *
+ * When this open file goes the kernel stores @value in the 4 bytes at @offset,
+ * if they are @expect then: native byte order, one atomic compare-and-exchange.
+ * The file goes when its last descriptor is closed and the last mapping made
+ * from it is gone, by munmap, exec, exit or a kill. Descriptors which fork()
+ * copied or a socket carries hold it, and so do a child's mappings, for which
+ * there is MADV_DONTFORK. An eager mapping does not hold it.
+ *
+ * A second will for the same offset replaces the first. An open file has at
+ * most MMAPDEV_IOC_WILLS (else ENOSPC); they are done in the order in which
+ * their offsets were first given. The file must be open for writing (EBADF).
+ * ENOENT says that there is nothing to cancel, ENOMEM that memory is wanting.
+ *
+ * The store is a write like any other to DIRTY and commits. Where the page is
+ * a hole when the file goes, or beyond the size, or the device was removed,
+ * nothing is done.
+ */
+struct mmapdev_ioc_will {
+	__u32 argsz;
+	__u32 flags;
+	__u64 offset;
+	__u32 expect;
+	__u32 value;
+};
+
+#define MMAPDEV_IOC_WILL	_IO(MMAPDEV_IOC_TYPE, 0x08)
+
 #endif /* _UAPI_LINUX_MMAPDEV_H */
