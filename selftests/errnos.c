@@ -576,6 +576,7 @@ static int change_nothing(void *arg)
 	      holds(device_punch(fd, 0, PAGE) == -EBADF) &&
 	      holds(device_fill(fd, 0, PAGE, 1) == -EBADF) &&
 	      holds(errno_of(ioctl(fd, MMAPDEV_IOC_DIRTY, &dirty)) == EBADF) &&
+	      holds(device_will(fd, 0, 0, 0, 1) == -EBADF) &&
 	      holds(errno_of(write(fd, "x", 1)) == EBADF) &&
 	      holds(mmap_errno(fd, PAGE, RW, MAP_SHARED, 0) == EACCES)))
 		return 1;

@@ -114,6 +114,19 @@ int device_dirty(int fd, __u32 flags, __u64 offset, __u64 length, void *bitmap,
 	return 0;
 }
 
+int device_will(int fd, __u32 flags, __u64 offset, __u32 expect, __u32 value)
+{
+	struct mmapdev_ioc_will arg = {
+		.argsz = sizeof(arg),
+		.flags = flags,
+		.offset = offset,
+		.expect = expect,
+		.value = value,
+	};
+
+	return ioctl(fd, MMAPDEV_IOC_WILL, &arg) ? -errno : 0;
+}
+
 int device_clear(int fd, size_t length)
 {
 	int err = device_fill(fd, 0, length, 0);

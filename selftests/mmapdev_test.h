@@ -44,6 +44,7 @@ int device_resize(int fd, __u64 size);
 int device_punch(int fd, __u64 offset, __u64 length);
 int device_dirty(int fd, __u32 flags, __u64 offset, __u64 length, void *bitmap,
 		 __u64 *pages);
+int device_will(int fd, __u32 flags, __u64 offset, __u32 expect, __u32 value);
 /* Fills with zeros, and commits all that is dirty. */
 int device_clear(int fd, size_t length);
 

@@ -3,6 +3,7 @@
  * No memory for a page: the caller is told, nobody is killed, and what was
  * there stays. A memory cgroup smaller than the device makes it so.
  */
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include "mmapdev_test.h"
 #include "kselftest_harness.h"
@@ -178,6 +179,68 @@ TEST_F_TIMEOUT(nomem, preallocating_at_load_is_enomem, 60)
 	ASSERT_LE(0, self->fd);
 	EXPECT_EQ(SIZE, info_of(self->fd).resident);
 	ASSERT_EQ(0, device_fill(self->fd, 0, PAGE, pattern_of(7)));
+}
+
+#define FILES	1000
+
+/* Makes wills in file after file; returns how many until *err. */
+static int make_wills(const int *fds, int most, int *err)
+{
+	int made = 0;
+
+	*err = 0;
+	while (made < most && !*err) {
+		*err = device_will(fds[made / MMAPDEV_IOC_WILLS], 0,
+				   made % MMAPDEV_IOC_WILLS * 4, 0, 0);
+		made += !*err;
+	}
+	return made;
+}
+
+static int cancel_wills(const int *fds, int made)
+{
+	int i, bad = 0;
+
+	for (i = 0; i < made; i++)
+		bad += !!device_will(fds[i / MMAPDEV_IOC_WILLS],
+				     MMAPDEV_IOC_WILL_CANCEL,
+				     i % MMAPDEV_IOC_WILLS * 4, 0, 0);
+	return bad;
+}
+
+/* Memory of its own is touched before: it must not want any in the group. */
+static int make_many_wills(void *arg)
+{
+	const struct rlimit limit = { 4 * FILES, 4 * FILES };
+	int fds[2 * FILES];
+	int i, made, err;
+
+	if (!holds(!setrlimit(RLIMIT_NOFILE, &limit)))
+		return 1;
+	for (i = 0; i < 2 * FILES; i++)
+		fds[i] = device_open(O_RDWR, DEMAND);
+	if (!holds(fds[2 * FILES - 1] >= 0) ||
+	    !holds(device_will(fds[0], 0, 1, 0, 0) == -EINVAL) ||
+	    !holds(!file_write(GROUP "/memory.max", arg)) ||
+	    !holds(join_the_group()))
+		return 1;
+
+	made = make_wills(fds, FILES * MMAPDEV_IOC_WILLS, &err);
+	if (!holds(err == -ENOMEM) || !holds(made > 1000) ||
+	    !holds(!device_will(fds[0], 0, 0, 0, 1)))
+		return 1;
+	/* Those that are cancelled, and those that were done, are freed. */
+	if (!holds(!cancel_wills(fds, made)) ||
+	    !holds(make_wills(fds, made / 2, &err) == made / 2))
+		return 1;
+	for (i = 0; i < FILES; i++)
+		close(fds[i]);
+	return !holds(make_wills(fds + FILES, made / 4 * 3, &err) == made / 4 * 3);
+}
+
+TEST_F_TIMEOUT(nomem, wills_are_enomem, 60)
+{
+	EXPECT_EQ(0, child_run(make_many_wills, "2097152"));
 }
 
 /* Growing takes no memory, so it cannot want any: the touch does. */

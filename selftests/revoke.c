@@ -144,6 +144,8 @@ static void expect_no_ioctl(struct __test_metadata *_metadata, int fd)
 	dirty.flags = MMAPDEV_IOC_DIRTY_CLEAR;
 	EXPECT_EQ(ENODEV, errno_of(ioctl(fd, MMAPDEV_IOC_DIRTY, &dirty)));
 	EXPECT_EQ(ENODEV, errno_of(ioctl(fd, MMAPDEV_IOC_EVENTFD, &event)));
+	EXPECT_EQ(-ENODEV, device_will(fd, 0, 0, 0, 1));
+	EXPECT_EQ(-ENODEV, device_will(fd, MMAPDEV_IOC_WILL_CANCEL, 0, 0, 0));
 }
 
 static int mmap_errno(int fd, int prot, int flags)
@@ -958,6 +960,29 @@ static int open_on(struct worker *me)
 	return ends_well(me, err == ENOENT || err == ENXIO ? ENODEV : err);
 }
 
+static int will_on(struct worker *me)
+{
+	int fd, err = 0;
+
+	while (goes_on(err)) {
+		void *data;
+
+		fd = open(me->path, O_RDWR | O_CLOEXEC);
+		if (fd < 0) /* The node goes, or what it names. */
+			return ends_well(me, errno == ENOENT || errno == ENXIO ?
+					     ENODEV : errno);
+		data = map(fd, PAGE, RW, MAP_SHARED, random_page(me));
+		err = -device_will(fd, 0, random_page(me), 0, 1);
+		if (goes_on(err))
+			err = -device_will(me->fd, 0, 8 * (random_page(me) % 7),
+					   0, 1);
+		close(fd);
+		if (data)
+			munmap(data, PAGE);
+	}
+	return ends_well(me, err);
+}
+
 static int look_in_sysfs(struct worker *me)
 {
 	static const char * const names[] = { "resident", "dirty", "size" };
@@ -1143,6 +1168,7 @@ static const struct job {
 	{ "touch", touch_shared }, { "touch private", touch_private },
 	{ "map", map_on }, { "fork", fork_on }, { "lend", lend_on },
 	{ "threads", work_in_threads }, { "sysfs", look_in_sysfs },
+	{ "will", will_on },
 };
 
 #define WORKERS	6
