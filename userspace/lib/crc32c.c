@@ -7,7 +7,8 @@
  * Eight bytes a step: word[k][b] is what byte b does to the remainder once k
  * more zero bytes have followed it, and the eight contributions of a step add
  * up by xor. The tables are made when they are needed, in a few microseconds,
- * which spares the library a global and its initialisation.
+ * which spares the library a global and its initialisation. A processor that
+ * has an instruction for this polynomial is asked instead.
  */
 #include <endian.h>
 #include <string.h>
@@ -15,6 +16,87 @@
 #include "private.h"
 
 #define POLYNOMIAL 0x82F63B78u /* 0x1EDC6F41 reflected */
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+#define ECX_SSE42 (1u << 20)
+
+static bool has_instruction(void)
+{
+	unsigned int a, b, c, d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && c & ECX_SSE42;
+}
+
+static uint32_t add_word(uint32_t crc, uint64_t word)
+{
+	uint64_t sum = crc;
+
+	__asm__("crc32q %1, %0" : "+r"(sum) : "r"(word));
+	return sum;
+}
+
+static uint32_t add_byte(uint32_t crc, unsigned char byte)
+{
+	__asm__("crc32b %1, %0" : "+r"(crc) : "r"(byte));
+	return crc;
+}
+
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+
+static bool has_instruction(void)
+{
+	return getauxval(AT_HWCAP) & HWCAP_CRC32;
+}
+
+static uint32_t add_word(uint32_t crc, uint64_t word)
+{
+	__asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %1"
+		: "+r"(crc) : "r"(word));
+	return crc;
+}
+
+static uint32_t add_byte(uint32_t crc, unsigned char byte)
+{
+	__asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1"
+		: "+r"(crc) : "r"(byte));
+	return crc;
+}
+
+#else
+
+static bool has_instruction(void)
+{
+	return false;
+}
+
+static uint32_t add_word(uint32_t crc, uint64_t word)
+{
+	return crc ^ word; /* never */
+}
+
+static uint32_t add_byte(uint32_t crc, unsigned char byte)
+{
+	return crc ^ byte;
+}
+
+#endif
+
+static uint32_t by_instruction(uint32_t crc, const unsigned char *byte,
+			       size_t length)
+{
+	for (; length >= 8; byte += 8, length -= 8) {
+		uint64_t word;
+
+		memcpy(&word, byte, sizeof(word));
+		crc = add_word(crc, le64toh(word));
+	}
+	while (length--)
+		crc = add_byte(crc, *byte++);
+	return crc;
+}
 
 void mmapdev_crc32c_init(struct mmapdev_crc32c_table *table)
 {
@@ -35,6 +117,7 @@ void mmapdev_crc32c_init(struct mmapdev_crc32c_table *table)
 				crc >> 8 ^ table->word[0][crc & 0xff];
 		}
 	}
+	table->instruction = has_instruction();
 }
 
 uint32_t mmapdev_crc32c(const struct mmapdev_crc32c_table *table, uint32_t crc,
@@ -44,6 +127,8 @@ uint32_t mmapdev_crc32c(const struct mmapdev_crc32c_table *table, uint32_t crc,
 	unsigned int k;
 
 	crc = ~crc;
+	if (table->instruction)
+		return ~by_instruction(crc, byte, length);
 	for (; length >= 8; byte += 8, length -= 8) {
 		uint64_t word;
 

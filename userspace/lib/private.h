@@ -159,6 +159,7 @@ int mmapdev_persist_by(int method, const void *addr, size_t length);
 
 /* Begin with a @crc of 0, go on with what the call before returned. */
 struct mmapdev_crc32c_table {
+	bool instruction; /* the processor does it; it goes by words else */
 	uint32_t word[8][256];
 };
 
