@@ -54,8 +54,9 @@ int mmapdev_struct_out(void *to, size_t ours, size_t first, const void *from)
 	if (ret)
 		return ret;
 
-	memset(byte + head, 0, sz - head);
 	memcpy(byte + head, (const unsigned char *)from + head,
 	       (sz < ours ? sz : ours) - head);
+	if (sz > ours)
+		memset(byte + ours, 0, sz - ours);
 	return 0;
 }
