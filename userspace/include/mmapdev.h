@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 #define MMAPDEV_VERSION_MAJOR 1
-#define MMAPDEV_VERSION_MINOR 2
+#define MMAPDEV_VERSION_MINOR 3
 #define MMAPDEV_VERSION_PATCH 0
 
 #ifndef MMAPDEV_API
@@ -381,6 +381,151 @@ MMAPDEV_API ssize_t mmapdev_channel_receive(struct mmapdev_channel *channel,
 					    int timeout);
 /* For poll(2): readable when there may be a message to receive. */
 MMAPDEV_API int mmapdev_channel_fd(struct mmapdev_channel *channel);
+
+/*
+ * Since 1.3: a log, to which threads and processes append records without
+ * locks, and which readers follow. It takes a whole object, from its beginning.
+ */
+struct mmapdev_log;
+struct mmapdev_log_writer; /* of one thread at a time */
+struct mmapdev_log_reader; /* likewise */
+
+/* Flags of mmapdev_log_opts, and of mmapdev_log_info. */
+#define MMAPDEV_LOG_CREATE (1u << 0)  /* where nothing but zeros is */
+#define MMAPDEV_LOG_ORDERED (1u << 1) /* one order of all writers' records */
+#define MMAPDEV_LOG_CRC (1u << 2)     /* CRC-32C of each; needed to sync */
+#define MMAPDEV_LOG_AHEAD (1u << 3)   /* a thread takes the page faults */
+
+struct mmapdev_log_opts {
+	size_t sz;	  /* sizeof(struct mmapdev_log_opts) */
+	uint64_t window;  /* bytes that it may grow to; 0: as much as can be */
+	uint32_t flags;	  /* MMAPDEV_LOG_* */
+	uint32_t segment; /* bytes, a power of two of 4096 or more; 0: 64 KiB */
+	uint32_t ring;	  /* segments of a ring; 0: it grows */
+	uint32_t reserved; /* 0 */
+};
+
+/* opts NULL: a log that exists. */
+MMAPDEV_API int mmapdev_log_open(struct mmapdev *dev,
+				 const struct mmapdev_log_opts *opts,
+				 struct mmapdev_log **out);
+/* When no writer is left the object is cut to the records' end. */
+MMAPDEV_API int mmapdev_log_close(struct mmapdev_log *log);
+
+MMAPDEV_API int mmapdev_log_writer_open(struct mmapdev_log *log,
+					struct mmapdev_log_writer **out);
+MMAPDEV_API int mmapdev_log_writer_close(struct mmapdev_log_writer *writer);
+/* 0: readers have it, whatever becomes of the writer. */
+MMAPDEV_API int mmapdev_log_append(struct mmapdev_log_writer *writer,
+				   const void *data, size_t length,
+				   int timeout);
+/* The same in two steps: a place to write to, and the length written. */
+MMAPDEV_API int mmapdev_log_claim(struct mmapdev_log_writer *writer,
+				  size_t length, int timeout, void **data);
+MMAPDEV_API int mmapdev_log_commit(struct mmapdev_log_writer *writer,
+				   size_t length);
+MMAPDEV_API int mmapdev_log_abort(struct mmapdev_log_writer *writer);
+/* What this writer appended survives the machine too. */
+MMAPDEV_API int mmapdev_log_sync(struct mmapdev_log_writer *writer);
+
+/* Flags of mmapdev_log_reader_opts. */
+#define MMAPDEV_LOG_CONSUME (1u << 0) /* each record to one: see the manual */
+#define MMAPDEV_LOG_END (1u << 1)     /* only what is appended from now on */
+
+struct mmapdev_log_reader_opts {
+	size_t sz;	/* sizeof(struct mmapdev_log_reader_opts) */
+	uint32_t flags; /* MMAPDEV_LOG_CONSUME, MMAPDEV_LOG_END */
+	uint32_t reserved; /* 0 */
+};
+
+struct mmapdev_log_record {
+	size_t sz;	  /* sizeof(struct mmapdev_log_record) */
+	const void *data; /* until the next call on the reader */
+	size_t length;
+	uint64_t offset; /* of the data in the object */
+	uint32_t writer; /* its number, from 1 */
+	uint32_t pid;	 /* of its process; 0: not known any more */
+};
+
+/* opts NULL: all records, for nobody else's account. */
+MMAPDEV_API int mmapdev_log_reader_open(
+	struct mmapdev_log *log, const struct mmapdev_log_reader_opts *opts,
+	struct mmapdev_log_reader **out);
+MMAPDEV_API int mmapdev_log_reader_close(struct mmapdev_log_reader *reader);
+/* The next record: timeouts as above. */
+MMAPDEV_API int mmapdev_log_read(struct mmapdev_log_reader *reader,
+				 struct mmapdev_log_record *record,
+				 int timeout);
+
+struct mmapdev_log_info {
+	size_t sz;	   /* sizeof(struct mmapdev_log_info) */
+	uint64_t created;  /* nanoseconds since 1970 */
+	uint64_t size;	   /* bytes of the object */
+	uint64_t segments; /* that were taken into use so far */
+	uint64_t bytes;	   /* in use, headers of records with them */
+	uint32_t flags;	   /* MMAPDEV_LOG_ORDERED, MMAPDEV_LOG_CRC */
+	uint32_t segment;  /* bytes */
+	uint32_t ring;	   /* segments, or 0 */
+	uint32_t writers;  /* opened so far */
+	uint32_t slots;	   /* for writers, and the consumer's */
+	uint32_t version;  /* of the format */
+};
+
+MMAPDEV_API int mmapdev_log_get_info(struct mmapdev_log *log,
+				     struct mmapdev_log_info *info);
+
+/* Who has a slot. */
+#define MMAPDEV_LOG_SLOT_FREE 0	   /* nobody ever had */
+#define MMAPDEV_LOG_SLOT_OPEN 1	   /* pid has */
+#define MMAPDEV_LOG_SLOT_CLOSED 2  /* pid had */
+#define MMAPDEV_LOG_SLOT_DIED 3	   /* pid had when it died */
+#define MMAPDEV_LOG_SLOT_EVICTED 4 /* pid had when it was declared dead */
+
+struct mmapdev_log_slot {
+	size_t sz;	  /* sizeof(struct mmapdev_log_slot) */
+	uint64_t since;	  /* nanoseconds since 1970 */
+	uint64_t segment; /* offset of the one that it fills; 0: none */
+	uint64_t blocked; /* bytes that readers wait for because of it */
+	uint32_t state;	  /* MMAPDEV_LOG_SLOT_* */
+	uint32_t pid;
+	uint32_t writer; /* number; 0: the consumer */
+	uint32_t reserved;
+};
+
+/* Slot 0 is the consumer's. */
+MMAPDEV_API int mmapdev_log_get_slot(struct mmapdev_log *log, uint32_t index,
+				     struct mmapdev_log_slot *slot);
+/* Sets right what the dead left: their number. */
+MMAPDEV_API int mmapdev_log_recover(struct mmapdev_log *log);
+/* Declares dead who may not be; not of a ring. */
+MMAPDEV_API int mmapdev_log_evict(struct mmapdev_log *log, uint32_t index);
+
+/* What mmapdev_log_verify found. */
+#define MMAPDEV_LOG_SOUND 0
+#define MMAPDEV_LOG_NOTHING 1  /* zeros, or no bytes at all */
+#define MMAPDEV_LOG_FOREIGN 2  /* no log begins like this */
+#define MMAPDEV_LOG_VERSION 3  /* a format that this library does not know */
+#define MMAPDEV_LOG_ENDIAN 4   /* written by a machine of other byte order */
+#define MMAPDEV_LOG_HEADER 5   /* a damaged header */
+#define MMAPDEV_LOG_SHORT 6    /* the object ends before the log does */
+#define MMAPDEV_LOG_SEGMENT 7  /* a damaged header of a segment */
+#define MMAPDEV_LOG_RECORD 8   /* a damaged record */
+#define MMAPDEV_LOG_CHECKSUM 9 /* a record other than it was written */
+
+struct mmapdev_log_report {
+	size_t sz;	    /* sizeof(struct mmapdev_log_report) */
+	uint64_t offset;    /* of the first problem */
+	uint64_t records;   /* that are sound */
+	uint64_t bytes;	    /* in these */
+	uint64_t unfinished; /* records reserved, not committed */
+	uint32_t problem;   /* MMAPDEV_LOG_* */
+	uint32_t problems;  /* how many there are */
+};
+
+MMAPDEV_API int mmapdev_log_verify(struct mmapdev *dev,
+				   struct mmapdev_log_report *report);
+/* A problem in words. */
+MMAPDEV_API const char *mmapdev_log_problem(uint32_t problem);
 
 #ifdef __cplusplus
 }

@@ -41,6 +41,7 @@ struct mmapdev_ahead {
 	/* Atomic. */
 	uint32_t quiet; /* a futex: 1 from each look on, until it is woken */
 	uint32_t stop;
+	bool grows; /* the object too, where it ends */
 	uint64_t woken; /* microseconds: when the caller last did that */
 	uint64_t window, done, late;
 
@@ -148,6 +149,8 @@ static void restart(struct mmapdev_ahead *a, uint64_t at)
 static void look(struct mmapdev_ahead *a)
 {
 	uint64_t at = load(&a->head.at), size = mmapdev_map_size(a->map);
+	uint64_t most = __atomic_load_n(&a->grows, __ATOMIC_RELAXED) ?
+				mmapdev_map_window(a->map) : size;
 
 	a->looked = at;
 	measure(a, at);
@@ -164,8 +167,8 @@ static void look(struct mmapdev_ahead *a)
 		a->front = size; /* the map was cut */
 	if (a->front <= at || a->front - at <= a->window / 2)
 		a->target = at + a->window;
-	if (a->target > size)
-		a->target = size;
+	if (a->target > most)
+		a->target = most;
 }
 
 static int put_batch(struct mmapdev_ahead *a)
@@ -176,6 +179,11 @@ static int put_batch(struct mmapdev_ahead *a)
 
 	if (end - from > BATCH)
 		end = from + BATCH;
+	/* Where there is no room the caller will meet that, and can say so. */
+	if (end > mmapdev_map_size(a->map) && mmapdev_map_grow(a->map, end)) {
+		__atomic_store_n(&a->grows, false, __ATOMIC_RELAXED);
+		return 0;
+	}
 	ret = mmapdev_populate_by(a->map, from, end - from, a->advice);
 	if (ret)
 		return ret;
@@ -317,6 +325,11 @@ int mmapdev_ahead_start(struct mmapdev_map *map,
 	}
 	*out = a;
 	return 0;
+}
+
+void mmapdev_ahead_grow(struct mmapdev_ahead *ahead)
+{
+	__atomic_store_n(&ahead->grows, true, __ATOMIC_RELAXED);
 }
 
 void mmapdev_ahead_wake(struct mmapdev_ahead *ahead)

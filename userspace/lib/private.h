@@ -55,6 +55,7 @@ struct mmapdev_map {
  * The struct-size rule, both ways: @ours is the size of the library's own
  * struct, @first that of its first version.
  */
+int mmapdev_struct_size(const void *s, size_t first, size_t *sz);
 int mmapdev_struct_in(void *to, size_t ours, size_t first, const void *from);
 int mmapdev_struct_out(void *to, size_t ours, size_t first, const void *from);
 
@@ -76,6 +77,8 @@ int mmapdev_populate(const struct mmapdev_map *map, uint64_t offset,
 /* The same, by MADV_POPULATE_READ or MADV_POPULATE_WRITE. */
 int mmapdev_populate_by(const struct mmapdev_map *map, uint64_t offset,
 			uint64_t length, int advice);
+/* The helper lengthens the object as well, as far as the window goes. */
+void mmapdev_ahead_grow(struct mmapdev_ahead *ahead);
 
 /*
  * The shared futex at @word, in memory that several processes map. Wait returns
@@ -106,6 +109,7 @@ static inline void mmapdev_relax(void)
 /* A process, as written down for others to ask if it still lives. */
 struct mmapdev_peer {
 	uint32_t pid;
+	uint32_t zero;	/* or else a program of 32 bits has start elsewhere */
 	uint64_t start; /* /proc/PID/stat, field 22 */
 	uint64_t space; /* the namespaces that pid and start belong to */
 	uint64_t boot;  /* of the system; 0: not known */

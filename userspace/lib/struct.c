@@ -15,7 +15,7 @@
 /* No version will be longer. Larger is a size that was never set. */
 #define STRUCT_MAX 4096
 
-static int struct_size(const void *s, size_t first, size_t *sz)
+int mmapdev_struct_size(const void *s, size_t first, size_t *sz)
 {
 	memcpy(sz, s, sizeof(*sz));
 	if (*sz < first)
@@ -31,7 +31,7 @@ int mmapdev_struct_in(void *to, size_t ours, size_t first, const void *from)
 	size_t sz, i;
 	int ret;
 
-	ret = struct_size(from, first, &sz);
+	ret = mmapdev_struct_size(from, first, &sz);
 	if (ret)
 		return ret;
 	for (i = ours; i < sz; i++)
@@ -50,7 +50,7 @@ int mmapdev_struct_out(void *to, size_t ours, size_t first, const void *from)
 	size_t sz;
 	int ret;
 
-	ret = struct_size(to, first, &sz);
+	ret = mmapdev_struct_size(to, first, &sz);
 	if (ret)
 		return ret;
 

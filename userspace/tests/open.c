@@ -190,7 +190,7 @@ int main(void)
 {
 	int before = lowest_free_fd();
 
-	is(mmapdev_version(), 1 << 16 | 2 << 8,
+	is(mmapdev_version(), 1 << 16 | 3 << 8,
 	   "the library is of the header's version");
 	on_each_object(4 * KIB, test_handle);
 	test_memfd();

@@ -274,6 +274,40 @@ static void test_pmem(const char *folder)
 	unlink(path);
 }
 
+static void test_log(const char *folder)
+{
+	struct mmapdev_log_opts opts = {
+		.sz = sizeof(opts),
+		.flags = MMAPDEV_LOG_CREATE | MMAPDEV_LOG_CRC,
+		.segment = 4096,
+	};
+	struct mmapdev_log_report report = { .sz = sizeof(report) };
+	struct mmapdev_log_writer *writer;
+	struct mmapdev_log *log;
+	struct mmapdev *dev;
+	int i, wrong = 0;
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/log", folder);
+	need(mmapdev_open(path, O_RDWR | O_CREAT, &dev), path);
+	need(mmapdev_log_open(dev, &opts, &log), "log");
+	need(mmapdev_log_writer_open(log, &writer), "writer");
+	wrap_reset();
+	for (i = 0; i < 300; i++) {
+		wrong += !!mmapdev_log_append(writer, &i, sizeof(i), 0);
+		wrong += !!mmapdev_log_sync(writer);
+	}
+	is(wrong, 0, "a log there is synced");
+	is(wrap_calls(W_FSYNC) + wrap_calls(W_MSYNC), 0,
+	   "without a system call, too");
+	mmapdev_log_writer_close(writer);
+	mmapdev_log_close(log);
+	need(mmapdev_log_verify(dev, &report), "verify");
+	is(report.records, 300, "and has it all");
+	mmapdev_close(dev);
+	unlink(path);
+}
+
 int main(void)
 {
 	test_lines();
@@ -281,7 +315,9 @@ int main(void)
 	is(mmapdev_persist(NULL, 0, 0), -EINVAL, "no map");
 	is(mmapdev_persist_method(NULL), -EINVAL, "no method");
 	on_every_object(4 * page_size(), test_object);
-	if (getenv("MMAPDEV_PMEM"))
+	if (getenv("MMAPDEV_PMEM")) {
 		test_pmem(getenv("MMAPDEV_PMEM"));
+		test_log(getenv("MMAPDEV_PMEM"));
+	}
 	return done();
 }

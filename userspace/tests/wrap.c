@@ -29,6 +29,8 @@ static struct {
 static size_t limit;
 static int (*device)(unsigned long command, void *arg);
 static void (*before)(enum wrapped call);
+static bool guard;
+static void *guarded;
 
 void wrap_fail(enum wrapped call, int times, int err)
 {
@@ -68,6 +70,16 @@ void wrap_reset(void)
 	limit = 0;
 	device = NULL;
 	before = NULL;
+}
+
+void wrap_guard(bool on)
+{
+	guard = on;
+}
+
+void *wrap_guarded(void)
+{
+	return guarded;
 }
 
 void wrap_before(void (*hook)(enum wrapped call))
@@ -201,13 +213,32 @@ WRAP(int, memfd_create, const char *name, unsigned int flags)
 	return fails(W_MEMFD_CREATE) ? -1 : __real_memfd_create(name, flags);
 }
 
+/* A page on either side of it, whose touch is SIGSEGV. */
+static size_t beside(void)
+{
+	return guard ? sysconf(_SC_PAGESIZE) : 0;
+}
+
 WRAP(void *, mmap64, void *addr, size_t length, int prot, int flags, int fd,
      off_t offset)
 {
+	size_t page = beside();
+	char *room;
+
 	record(W_MMAP, addr, length, prot);
 	if (fails(W_MMAP))
 		return MAP_FAILED;
-	return __real_mmap64(addr, length, prot, flags, fd, offset);
+	if (!page)
+		return __real_mmap64(addr, length, prot, flags, fd, offset);
+	length = (length + page - 1) / page * page;
+	room = __real_mmap64(NULL, length + 2 * page, PROT_NONE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (room == MAP_FAILED)
+		return MAP_FAILED;
+	if (fd >= 0)
+		guarded = room + page;
+	return __real_mmap64(room + page, length, prot, flags | MAP_FIXED, fd,
+			     offset);
 }
 
 WRAP(int, mprotect, void *addr, size_t length, int prot)
@@ -224,8 +255,15 @@ WRAP(int, msync, void *addr, size_t length, int flags)
 
 WRAP(int, munmap, void *addr, size_t length)
 {
+	size_t page = beside();
+
 	record(W_MUNMAP, addr, length, 0);
-	return fails(W_MUNMAP) ? -1 : __real_munmap(addr, length);
+	if (fails(W_MUNMAP))
+		return -1;
+	if (!page)
+		return __real_munmap(addr, length);
+	length = (length + page - 1) / page * page;
+	return __real_munmap((char *)addr - page, length + 2 * page);
 }
 
 WRAP(int, open64, const char *path, int flags, ...)

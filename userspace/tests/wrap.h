@@ -59,4 +59,11 @@ void wrap_short(size_t bytes);
 void wrap_device(int (*answer)(unsigned long command, void *arg));
 void wrap_reset(void);
 
+/*
+ * While @on each mapping has a page on either side that cannot be touched; and
+ * where the last one of a file is.
+ */
+void wrap_guard(bool on);
+void *wrap_guarded(void);
+
 #endif /* TESTS_WRAP_H */
