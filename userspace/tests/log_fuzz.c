@@ -72,7 +72,7 @@ struct patch {
 	uint8_t value[8];
 };
 
-enum { ANY, HEAD, WORD, RECORD, CONTROL, SLOT, SUPER, WHERE };
+enum { ANY, HEAD, WORD, RECORD, CONTROL, SLOT, SUPER };
 #define LIVELY 0x80
 #define SECOND 0x08 /* the other half of a record's header */
 
@@ -87,7 +87,7 @@ static struct {
 	unsigned int looks;
 } live[LIVE];
 static unsigned int lives;
-static bool lively; /* a reader is at it */
+static bool lively; /* words come and go now */
 
 static struct mmapdev *rw, *ro;
 static unsigned char *mine; /* the object, for live patches */
@@ -104,8 +104,9 @@ static void toggle(unsigned int i)
 {
 	uint64_t *word = (void *)(mine + live[i].at);
 
-	__atomic_store_n(word, live[i].value[++live[i].looks & 1],
-			 __ATOMIC_RELAXED);
+	if (live[i].at + 8 <= image.size)
+		__atomic_store_n(word, live[i].value[++live[i].looks & 1],
+				 __ATOMIC_RELAXED);
 }
 
 static void toggle_all(void)
@@ -122,8 +123,10 @@ void log_fuzz_look(const volatile void *word)
 	size_t at = (uintptr_t)word - (uintptr_t)wrap_guarded();
 	unsigned int i;
 
+	/* The superblock is not read by words. */
 	for (i = 0; lively && i < lives; i++) {
-		if (at / 8 == live[i].at / 8)
+		if (at / 8 == live[i].at / 8 ||
+		    live[i].at < sizeof(struct log_super))
 			toggle(i);
 	}
 }
@@ -275,7 +278,7 @@ static size_t place_of(const struct patch *p)
 	size_t segments = (image.size - LOG_HEADER) / SEGMENT + 1;
 	size_t segment = LOG_HEADER + p->index % segments * SEGMENT;
 
-	switch (p->where % WHERE) {
+	switch (p->where & 7) {
 	case HEAD:
 		return segment + p->what % 8 * 8;
 	case WORD:
@@ -382,19 +385,19 @@ static void restore(void)
 static void check_record(const struct mmapdev_log *log,
 			 const struct mmapdev_log_record *record)
 {
-	const volatile unsigned char *data = record->data;
-	uint64_t at = record->offset - LOG_HEADER;
-	size_t i;
+	static unsigned char copy[SEGMENT * 16];
+	/* One of no bytes may end where its segment does. */
+	uint64_t at = record->offset - LOG_HEADER - LOG_ALIGN;
 
-	must(record->offset >= LOG_HEADER + LOG_FIRST + LOG_ALIGN &&
-	     at % log->segment >= LOG_FIRST + LOG_ALIGN,
+	must(record->offset >= LOG_HEADER + LOG_ALIGN &&
+	     at % log->segment >= LOG_FIRST,
 	     "a record in a header", record->offset);
-	must(at % log->segment + record->length <= log->segment,
+	must(at % log->segment + LOG_ALIGN + record->length <= log->segment,
 	     "a record out of its segment", record->length);
 	must(record->offset + record->length <= mmapdev_map_size(log->map),
 	     "a record out of the object", record->length);
-	for (i = 0; i < record->length; i++)
-		(void)data[i];
+	must(record->length <= sizeof(copy), "a long record", record->length);
+	memcpy(copy, record->data, record->length);
 }
 
 /* Each call says something new, until one says that there is nothing. */
@@ -467,15 +470,21 @@ static void look_around(struct mmapdev_log *log)
 	must(info.bytes <= info.size, "more bytes than there are", info.bytes);
 	for (i = 0; i < LOG_SLOTS; i++) {
 		must(!mmapdev_log_get_slot(log, i, &slot), "get_slot", i);
-		must(slot.blocked < log->segment, "blocked", slot.blocked);
+		must(slot.blocked < info.size, "blocked", slot.blocked);
 	}
 	lively = false;
 }
 
-/* The window is longer than the object: beyond that is SIGBUS, or poison. */
+/*
+ * The window is longer than the object: beyond that is SIGBUS, or poison. Who
+ * can write may be led to fill it.
+ */
 static int open_log(struct mmapdev *dev, struct mmapdev_log **log)
 {
-	struct mmapdev_log_opts o = { .sz = sizeof(o), .window = 2 * ROOM };
+	struct mmapdev_log_opts o = {
+		.sz = sizeof(o),
+		.window = dev == ro ? 1024 * MIB : 2 * ROOM,
+	};
 	int ret;
 
 	lively = true;
@@ -485,6 +494,22 @@ static int open_log(struct mmapdev *dev, struct mmapdev_log **log)
 	     ret == -EPROTONOSUPPORT || ret == -EBADMSG || ret == -ENOSPC,
 	     "open", ret);
 	return ret;
+}
+
+/* No slot has a segment behind one that it did not seal, which none does. */
+static bool leases_are_last(void)
+{
+	bool leased[LOG_SLOTS] = { false };
+	uint64_t word;
+	size_t at;
+
+	for (at = LOG_HEADER; at + LOG_FIRST <= image.size; at += SEGMENT) {
+		word = get(at);
+		if (leased[seg_slot(word)])
+			return false;
+		leased[seg_slot(word)] = seg_state(word) == SEG_LEASED;
+	}
+	return true;
 }
 
 /* What is sound for one is sound for the other. */
@@ -502,7 +527,7 @@ static void compare(const struct mmapdev_log *log, uint64_t records,
 	if (!log || lives)
 		return;
 	must(report.problem != MMAPDEV_LOG_HEADER, "a header", errors);
-	if (log->ring || report.problem)
+	if (log->ring || report.problem || !leases_are_last())
 		return;
 	must(!errors, "sound, and errors", errors);
 	must(records <= report.records, "sound, and more", records);
@@ -543,18 +568,26 @@ static void write_some(struct mmapdev_log *log)
 	static const size_t lengths[] = { 0, 1, 100, 3000, 4016, 4017 };
 	static const char bytes[SEGMENT];
 	struct mmapdev_log_writer *w;
+	struct mmapdev_log_info info = { .sz = sizeof(info) };
 	size_t i, n = sizeof(lengths) / sizeof(lengths[0]);
 	void *data;
 	int ret;
 
+	/* A header may come to life with segments of another size. */
+	if (mmapdev_log_get_info(log, &info))
+		return;
+	/* It looks at what others left; to append is to rely on them. */
+	lively = true;
 	ret = mmapdev_log_writer_open(log, &w);
+	lively = false;
 	no_more_than(ret, 0);
 	if (ret)
 		return;
 	for (i = 0; i < n; i++) {
 		ret = mmapdev_log_append(w, bytes, lengths[i], 0);
 		no_more_than(ret, 0);
-		must((ret == -EMSGSIZE) == (i == n - 1), "length", lengths[i]);
+		must((ret == -EMSGSIZE) == (lengths[i] > info.segment - 80),
+		     "length", lengths[i]);
 	}
 	if (!mmapdev_log_claim(w, 200, 0, &data)) {
 		memset(data, 1, 200);
@@ -590,10 +623,18 @@ static void take_part(uint8_t options)
 	no_more_than(mmapdev_log_close(log), 0);
 }
 
+/* The one that the next file gets. */
+static int lowest_fd(void)
+{
+	int fd = dup(mmapdev_fd(rw));
+
+	close(fd);
+	return fd;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static int lowest = -1;
 	int fd;
 
 	if (!mine)
@@ -601,15 +642,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < sizeof(struct input))
 		return -1;
 	build(data, size);
+	fd = lowest_fd();
 	wrap_guard(true);
 	observe();
 	take_part(data[offsetof(struct input, options)]);
 	wrap_guard(false);
-
-	fd = dup(mmapdev_fd(rw));
-	must(lowest < 0 || fd == lowest, "open files", fd);
-	lowest = fd;
-	close(fd);
+	must(lowest_fd() == fd, "open files", fd);
 	return 0;
 }
 

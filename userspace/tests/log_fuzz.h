@@ -11,7 +11,5 @@ void log_fuzz_look(const volatile void *word);
 
 #define __atomic_load_n(word, order)                                           \
 	(log_fuzz_look(word), __atomic_load_n(word, order))
-#define __atomic_compare_exchange_n(word, ...)                                 \
-	(log_fuzz_look(word), __atomic_compare_exchange_n(word, __VA_ARGS__))
 
 #endif /* TESTS_LOG_FUZZ_H */
