@@ -64,9 +64,9 @@ void end_progress(void);
 bool param_fits(const char *name, const char *type, const char *value,
 		const char **wanted);
 
-/* log.c: the end of the kernel's log, and what was added to it since */
-int open_log(void);
-void print_log(int fd);
+/* kmsg.c: the end of the kernel's log, and what was added to it since */
+int open_kmsg(void);
+void print_kmsg(int fd);
 
 /* holders.c: who has an object open or mapped */
 struct holder {

@@ -177,10 +177,10 @@ static int create(struct device *device, char *node)
 	int log, ret;
 
 	begin_progress("create");
-	log = open_log();
+	log = open_kmsg();
 	ret = bring_to_life(device);
 	if (ret)
-		print_log(log);
+		print_kmsg(log);
 	if (log >= 0)
 		close(log);
 	if (!ret) {

@@ -226,12 +226,12 @@ static int insert(struct kmod_ctx *ctx, struct kmod_module *module,
 		return EXIT_FAILURE;
 	}
 	load_dependencies(ctx, info);
-	log = open_log();
+	log = open_kmsg();
 	begin_progress("load");
 	ret = kmod_module_insert_module(module, 0, options);
 	if (ret) {
 		explain(ret, info);
-		print_log(log);
+		print_kmsg(log);
 	}
 	if (log >= 0)
 		close(log);

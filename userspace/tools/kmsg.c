@@ -8,7 +8,7 @@
 
 #include "ctl.h"
 
-int open_log(void)
+int open_kmsg(void)
 {
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
@@ -17,7 +17,7 @@ int open_log(void)
 	return fd;
 }
 
-void print_log(int fd)
+void print_kmsg(int fd)
 {
 	char record[1024], *text;
 	ssize_t n;
