@@ -7,9 +7,15 @@ _mmapdevctl_commands() {
 	"$1" --help | sed -n 's/^  mmapdevctl \([a-z]*\) .*/\1/p' | sort -u
 }
 
-# Those in the line "Usage: mmapdevctl COMMAND ..."
+# The second words of commands that have two.
+_mmapdevctl_second() {
+	"$1" --help | sed -n "/^Usage/,/^\$/s/^  mmapdevctl $2 \([a-z][a-z]*\) .*/\1/p"
+}
+
+# Those in the line "Usage: mmapdevctl COMMAND ...", where $2 may be two words.
 _mmapdevctl_options() {
-	"$1" "$2" --help | sed 1q | tr ' []|' '\n' | grep '^-'
+	# shellcheck disable=SC2086
+	"$1" $2 --help | sed 1q | tr ' []|' '\n' | grep '^-'
 	echo --help
 }
 
@@ -46,13 +52,22 @@ _mmapdevctl_words() {
 
 _mmapdevctl() {
 	local tool=$1 cur=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]}
-	local prev=${COMP_WORDS[COMP_CWORD - 1]} before=0 words i
+	local prev=${COMP_WORDS[COMP_CWORD - 1]} before=0 first=2 words second i
 
 	COMPREPLY=()
 	if [[ $COMP_CWORD -eq 1 ]]; then
 		words="$(_mmapdevctl_commands "$tool" 2>/dev/null) --help --version"
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 		return
+	fi
+	second=$(_mmapdevctl_second "$tool" "$command" 2>/dev/null)
+	if [[ -n $second ]]; then
+		if [[ $COMP_CWORD -eq 2 ]]; then
+			mapfile -t COMPREPLY < <(compgen -W "$second --help" -- "$cur")
+			return
+		fi
+		command="$command ${COMP_WORDS[2]}"
+		first=3
 	fi
 	# bash makes words of "mode", "=" and "eager".
 	if [[ $cur = "=" || $prev = "=" ]]; then
@@ -68,21 +83,27 @@ _mmapdevctl() {
 			compgen -d -- "$cur")
 		return
 		;;
+	--file)
+		compopt -o filenames 2>/dev/null
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return
+		;;
 	--pid)
 		words=$(cd /proc && echo [0-9]*)
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 		return
 		;;
-	--[a-z]*)
+	-n | --[a-z]*)
 		# A value, of those that take one.
-		if "$tool" "$command" --help 2>/dev/null | sed 1q |
-			grep -qe "$prev [A-Z]"; then
+		# shellcheck disable=SC2086
+		if "$tool" $command --help 2>/dev/null | sed 1q |
+			grep -qe "$prev\(|--[a-z]*\)\? [A-Z]"; then
 			return
 		fi
 		;;
 	esac
 
-	for ((i = 2; i < COMP_CWORD; i++)); do
+	for ((i = first; i < COMP_CWORD; i++)); do
 		[[ ${COMP_WORDS[i]} = -* ]] || before=$((before + 1))
 	done
 	words=$(_mmapdevctl_words "$tool" "$command" "$cur" $before 2>/dev/null)

@@ -22,7 +22,7 @@
 #define DEVICE "/dev/mmapdev"
 
 struct command {
-	const char *name;
+	const char *name; /* one word, or two: "log tail" */
 	const char *synopsis;
 	const char *help;
 	int (*run)(int argc, char **argv);
@@ -31,7 +31,9 @@ struct command {
 extern const struct command load_command, unload_command, status_command,
 	list_command, create_command, remove_command, info_command,
 	resize_command, punch_command, fill_command, sum_command, dump_command,
-	copy_command, commit_command, wait_command, watch_command;
+	copy_command, commit_command, wait_command, watch_command,
+	log_create_command, log_append_command, log_tail_command,
+	log_stat_command, log_verify_command, log_recover_command;
 
 /* main.c */
 __attribute__((format(printf, 1, 2))) void error(const char *format, ...);
@@ -49,6 +51,11 @@ bool parse_seconds(const char *text, uint64_t *ms); /* 1, 0.25; to a year */
 /* The entry of @names (NULL ends it) that @name was probably to be, or NULL. */
 const char *nearest(const char *name, const char *const *names);
 void print_json_string(const char *text);
+/* As far as it is UTF-8; every character beyond ASCII by its number. */
+void print_json_text(const void *text, size_t length);
+/* Bytes of the character that @text begins with, 0 where there is none. */
+size_t utf8_length(const void *text, size_t length);
+void print_hex(const void *data, size_t length); /* "68656c6c6f" */
 void print_size(uint64_t bytes); /* "65536 (64 KiB)" */
 void short_size(uint64_t bytes, char *text, size_t size); /* "64K" */
 uint64_t now_ms(void);
@@ -56,6 +63,9 @@ uint64_t now_ms(void);
 /* progress.c: says on stderr that @name goes on, from two seconds on */
 void begin_progress(const char *name);
 void end_progress(void);
+
+/* dump.c: as hexdump -C, where the first byte is at @offset */
+void print_dump(uint64_t offset, const void *data, size_t length);
 
 /*
  * params.c: whether a value can be right for a parameter of this type; @type

@@ -82,12 +82,11 @@ static ssize_t read_full(int fd, unsigned char *buf, size_t length,
 	return done;
 }
 
-static void print_hex(const unsigned char *data, size_t length)
+void print_dump(uint64_t offset, const void *data, size_t length)
 {
-	size_t i;
+	struct dump d = { .any = false };
 
-	for (i = 0; i < length; i++)
-		printf("%02x", data[i]);
+	print_lines(&d, offset, data, length);
 }
 
 static int dump(const struct target *t)

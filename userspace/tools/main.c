@@ -18,12 +18,33 @@ static const struct command *const commands[] = {
 	&create_command, &remove_command, &info_command,   &resize_command,
 	&punch_command,	 &fill_command,	  &sum_command,	   &dump_command,
 	&copy_command,	 &commit_command, &wait_command,   &watch_command,
+	&log_create_command, &log_append_command, &log_tail_command,
+	&log_stat_command,   &log_verify_command, &log_recover_command,
 };
 
 #define OPTIONS_MAX 16
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static const struct command *current;
+
+/* Whether @command has two words, of which @group is the first. */
+static bool is_in(const struct command *command, const char *group)
+{
+	size_t length = strlen(group);
+
+	return !strncmp(command->name, group, length) &&
+	       command->name[length] == ' ';
+}
+
+static bool is_group(const char *group)
+{
+	size_t i;
+
+	for (i = 0; i < COMMANDS; i++)
+		if (is_in(commands[i], group))
+			return true;
+	return false;
+}
 
 static void verror(const char *format, va_list args)
 {
@@ -106,8 +127,23 @@ static void print_help(void)
 	       "  mmapdevctl fill 0xa5            # the kernel writes to it\n"
 	       "  mmapdevctl sum                  # and reads it\n"
 	       "  mmapdevctl unload               # or says who holds it\n"
+	       "  mmapdevctl log append --create some.log 'hello'\n"
+	       "  mmapdevctl log tail some.log    # who wrote what\n"
 	       "\n"
 	       "Exit status: 0 done, 1 it failed, 2 it was not understood.\n");
+}
+
+/* Those of two words that begin with @group. */
+static void print_group_help(const char *group)
+{
+	size_t i;
+
+	printf("Usage:\n");
+	for (i = 0; i < COMMANDS; i++)
+		if (is_in(commands[i], group))
+			printf("  mmapdevctl %s %s\n", commands[i]->name,
+			       commands[i]->synopsis);
+	printf("  mmapdevctl %s COMMAND --help\n", group);
 }
 
 static void print_command_help(void)
@@ -140,24 +176,58 @@ static int no_such_command(const char *name)
 		     near ? "'?" : "");
 }
 
+static bool is_help(const char *arg)
+{
+	return !strcmp(arg, "--help") || !strcmp(arg, "-h");
+}
+
 static bool asks_for_help(int argc, char **argv)
 {
 	int i;
 
 	for (i = 1; i < argc && strcmp(argv[i], "--"); i++)
-		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+		if (is_help(argv[i]))
 			return true;
 	return false;
 }
 
-static int run(int argc, char **argv)
+/* @words: how many of the arguments are the name of the command */
+static int run_command(const char *name, int words, int argc, char **argv)
 {
 	size_t i;
 
+	for (i = 0; i < COMMANDS; i++)
+		if (!strcmp(name, commands[i]->name))
+			current = commands[i];
+	if (!current)
+		return no_such_command(name);
+	if (asks_for_help(argc - words, argv + words)) {
+		print_command_help();
+		return 0;
+	}
+	return current->run(argc - words, argv + words);
+}
+
+static int run_group(int argc, char **argv)
+{
+	char name[64];
+
+	if (argc < 3)
+		return usage("%s: a second word is needed, of those that mmapdevctl %s --help tells",
+			     argv[1], argv[1]);
+	if (is_help(argv[2]) || !strcmp(argv[2], "help")) {
+		print_group_help(argv[1]);
+		return 0;
+	}
+	snprintf(name, sizeof(name), "%s %s", argv[1], argv[2]);
+	return run_command(name, 2, argc, argv);
+}
+
+static int run(int argc, char **argv)
+{
 	if (argc < 2)
 		return usage("a command is needed");
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
-	    !strcmp(argv[1], "help")) {
+	if (is_help(argv[1]) || !strcmp(argv[1], "help")) {
 		print_help();
 		return 0;
 	}
@@ -165,17 +235,9 @@ static int run(int argc, char **argv)
 		print_version();
 		return 0;
 	}
-
-	for (i = 0; i < COMMANDS; i++)
-		if (!strcmp(argv[1], commands[i]->name))
-			current = commands[i];
-	if (!current)
-		return no_such_command(argv[1]);
-	if (asks_for_help(argc - 1, argv + 1)) {
-		print_command_help();
-		return 0;
-	}
-	return current->run(argc - 1, argv + 1);
+	if (is_group(argv[1]))
+		return run_group(argc, argv);
+	return run_command(argv[1], 1, argc, argv);
 }
 
 int main(int argc, char **argv)

@@ -123,6 +123,60 @@ void print_json_string(const char *text)
 	putchar('"');
 }
 
+size_t utf8_length(const void *text, size_t length)
+{
+	/* The least that so many bytes may stand for. */
+	static const uint32_t least_of[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	const unsigned char *p = text;
+	size_t n, i;
+	uint32_t c;
+
+	if (!length)
+		return 0;
+	n = *p < 0x80 ? 1 : *p >> 5 == 6 ? 2 : *p >> 4 == 14 ? 3 :
+	    *p >> 3 == 30 ? 4 : 0;
+	if (n < 2 || n > length)
+		return n == 1;
+	c = *p & (0x7f >> n);
+	for (i = 1; i < n; i++) {
+		if (p[i] >> 6 != 2)
+			return 0;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	return c < least_of[n] || c > 0x10ffff || c >> 11 == 0x1b ? 0 : n;
+}
+
+void print_json_text(const void *text, size_t length)
+{
+	const unsigned char *p = text, *end = p + length;
+	size_t n, i;
+	uint32_t c;
+
+	putchar('"');
+	for (; (n = utf8_length(p, end - p)); p += n) {
+		c = n > 1 ? *p & (0x7f >> n) : *p;
+		for (i = 1; i < n; i++)
+			c = c << 6 | (p[i] & 0x3f);
+		if (c > 0xffff)
+			printf("\\u%04x\\u%04x", 0xd7c0 + (c >> 10),
+			       0xdc00 + (c & 0x3ff));
+		else if (c < 0x20 || c >= 0x7f)
+			printf("\\u%04x", c);
+		else
+			printf(c == '"' || c == '\\' ? "\\%c" : "%c", c);
+	}
+	putchar('"');
+}
+
+void print_hex(const void *data, size_t length)
+{
+	const unsigned char *p = data;
+	size_t i;
+
+	for (i = 0; i < length; i++)
+		printf("%02x", p[i]);
+}
+
 void print_size(uint64_t bytes)
 {
 	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB" };
