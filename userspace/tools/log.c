@@ -188,6 +188,8 @@ static const char *log_words(const struct target *t, int err)
 		return "all slots have writers that live (mmapdevctl log stat tells which)";
 	case -EXDEV:
 		return "/proc is of another pid namespace, so that nobody could tell who is dead; mount one of this namespace";
+	case -EFAULT: /* of a wait; a touch is SIGBUS */
+		return "it was cut short, or its device removed, while it was in use";
 	case -ESTALE:
 		return "this writer was evicted (mmapdevctl log recover --evict); what it appends is no longer taken";
 	case -EBADMSG:
