@@ -257,7 +257,7 @@ end:
 #define SOME(p) \
 	(watched[p] && at[p] < SIZE && cell[(p) * SIZE + at[p]] != 0 && \
 	 (st_of(segment[p]) == LEASED || at[p] < end_of(segment[p])))
-#define TODO(p)	(todo[p] && watched[p])
+#define LEFT(p)	(todo[p] && watched[p])
 #ifdef BREAK_SKIPPED
 #define NEWS	(next != known)
 #else
@@ -298,9 +298,9 @@ again:
 	atomic {
 		if
 #ifdef LIVE
-		:: TODO(0) && !(TODO(1) && laps[1] < laps[0]) -> p = 0; goto look
-		:: TODO(1) && !(TODO(0) && laps[0] <= laps[1]) -> p = 1; goto look
-		:: !TODO(0) && !TODO(1) ->
+		:: LEFT(0) && !(LEFT(1) && laps[1] < laps[0]) -> p = 0; goto look
+		:: LEFT(1) && !(LEFT(0) && laps[0] <= laps[1]) -> p = 1; goto look
+		:: !LEFT(0) && !LEFT(1) ->
 			todo[0] = true; todo[1] = true;
 			if
 			:: NEWS -> known = next
