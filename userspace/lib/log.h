@@ -65,8 +65,9 @@
  *     slot's earlier ones once more, which are then sealed for it to see.
  *
  * No words repeat in time: those of a segment carry the lap, and TAKEN ones, as
- * records do, the slot's generation; positions only grow. tests/log_*.pml are
- * models of this that spin(1) checks.
+ * records do, the slot's generation; positions only grow. What the first consumer
+ * of a ring finds it marks as kept, so that who saw it before that comes late.
+ * tests/log_*.pml are models of this that spin(1) checks.
  *
  * Trust. The words are read once, checked, then used. A reader that cannot
  * write takes no lock and can be shown anything.
